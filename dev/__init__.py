@@ -1,0 +1,1 @@
+"""Stand-ins for the outside world, for local use, the demo and the tests."""

@@ -1,0 +1,1 @@
+"""Small HTTP servers that behave as the real systems do."""

@@ -1,0 +1,1 @@
+"""Commands that move records from source to store to destination."""

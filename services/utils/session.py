@@ -1,0 +1,339 @@
+"""The one place that speaks HTTP: time-outs, retries, and answers turned into errors.
+
+What may be repeated is decided here, by what the caller says of the request (`repeatable`) and by
+what a system's `judge` reads in the answer:
+
+    OK       take it
+    AGAIN    surely not carried out (throttled, pool empty): repeat, whatever the request
+    UNKNOWN  may have been carried out (5xx, time-out, cut or unreadable body): repeat if repeatable,
+             else raise OutcomeUnknown so that the caller can look before it sends again
+    RENEW    the sign-in ran out: `renew()` once, then repeat
+    REFUSED  final
+"""
+
+from __future__ import annotations
+
+import email.utils
+import enum
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+from services.utils.errors import OutcomeUnknown, RequestRefused, ServiceError
+
+log = logging.getLogger(__name__)
+
+UNKNOWN_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
+_NO_ANSWER = (
+    requests.ConnectionError,
+    requests.Timeout,
+    requests.exceptions.ChunkedEncodingError,
+    requests.exceptions.ContentDecodingError,
+)
+
+
+class Verdict(enum.Enum):
+    """What an answer means for the request that it answers."""
+
+    OK = "ok"
+    AGAIN = "again"
+    UNKNOWN = "unknown"
+    RENEW = "renew"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A verdict with its reason, in words fit for a log (no record content, no secret).
+
+    wait_s: seconds the server asked us to wait; None leaves it to the back-off.
+    code: the server's own error code, for callers that must tell refusals apart.
+    """
+
+    verdict: Verdict
+    reason: str = ""
+    wait_s: float | None = None
+    code: str = ""
+
+
+OK = Judgement(Verdict.OK)
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often and how long: waits of about 0.3, 0.6, 1.2 ... seconds, at most `max_wait_s`, with jitter.
+
+    attempts: how often a request is sent at most. deadline_s: no attempt starts later than this after the
+    first one; a wait that would pass it ends the trying at once.
+    """
+
+    attempts: int = 8
+    factor_s: float = 0.3
+    max_wait_s: float = 30.0
+    jitter_s: float = 0.3
+    deadline_s: float = 600.0
+
+
+def retry_after_s(response: requests.Response) -> float | None:
+    """Seconds the server asks to wait (`Retry-After` as seconds or as a date), or None."""
+    value = response.headers.get("Retry-After", "").strip()
+    if not value:
+        return None
+    if value.isdigit():
+        return float(value)
+    try:
+        when = email.utils.parsedate_to_datetime(value)
+    except (TypeError, ValueError):
+        return None
+    return max(0.0, when.timestamp() - time.time())
+
+
+def is_json(response: requests.Response) -> bool:
+    """Whether the body is one whole JSON value: a page cut short or an HTML page is not."""
+    try:
+        msgspec.json.decode(response.content, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return False
+    return True
+
+
+def judge_status(response: requests.Response) -> Judgement:
+    """The plain reading of a status, for systems that say everything with it."""
+    status = response.status_code
+    if 200 <= status < 300:
+        return OK
+    if status == 429:
+        return Judgement(Verdict.AGAIN, "too many requests", retry_after_s(response))
+    if status in UNKNOWN_STATUSES:
+        return Judgement(Verdict.UNKNOWN, "server error", retry_after_s(response))
+    return Judgement(Verdict.REFUSED, _phrase(status))
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return "refused"
+
+
+def judge_json(response: requests.Response) -> Judgement:
+    """As `judge_status`, and a 2xx answer must hold JSON: an HTML page or a cut body is not an answer."""
+    judgement = judge_status(response)
+    if judgement.verdict is Verdict.OK and response.status_code != 204 and not is_json(response):
+        kind = response.headers.get("Content-Type", "no content type").split(";")[0]
+        return Judgement(Verdict.UNKNOWN, f"the body is not JSON ({kind}, {len(response.content)} bytes)")
+    return judgement
+
+
+class RateLimiter:
+    """At most `per_second` requests a second, shared by all threads that hold it."""
+
+    def __init__(self, per_second: float) -> None:
+        self._gap_s = 1.0 / per_second
+        self._next = 0.0
+        self._lock = threading.Lock()
+
+    def wait(self) -> None:
+        """Sleep until the next request may start."""
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._next)
+            self._next = start + self._gap_s
+        if start > now:
+            time.sleep(start - now)
+
+
+@dataclass
+class HttpSession:
+    """Requests to one system, over kept-alive connections.
+
+    Args:
+        base_url: scheme, host and any fixed path; `request` adds its path to it.
+        system: the name people know it by ("Knack", "PostgREST"), for messages.
+        error: class of the errors raised (SourceError, StoreError, PublishError).
+        headers: sent with every request; a callable is asked before each attempt (tokens that renew).
+        judge: reads an answer; default `judge_json`.
+        renew: makes a new sign-in when the judge says RENEW; None makes RENEW final.
+        timeout_s: (connect, read) seconds. limiter: shared limit on the rate of requests.
+        http: a prepared requests.Session (sodapy's, say); None makes one.
+    """
+
+    base_url: str
+    system: str
+    error: type[ServiceError]
+    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(default_factory=dict)
+    judge: Callable[[requests.Response], Judgement] = judge_json
+    renew: Callable[[], None] | None = None
+    timeout_s: tuple[float, float] = (10.0, 120.0)
+    backoff: Backoff = field(default_factory=Backoff)
+    limiter: RateLimiter | None = None
+    pool: int = 4
+    http: requests.Session = field(default_factory=requests.Session, repr=False)
+
+    def __post_init__(self) -> None:
+        self.base_url = self.base_url.rstrip("/")
+        # The adapter itself never retries: it cannot know which requests are safe to repeat.
+        adapter = HTTPAdapter(
+            pool_connections=self.pool, pool_maxsize=self.pool, max_retries=Retry(0, read=False)
+        )
+        self.http.mount(self.base_url, adapter)
+        # No proxy or .netrc credentials are to slip into requests that carry their own sign-in.
+        self.http.trust_env = False
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.http.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        repeatable: bool,
+        params: Mapping[str, Any] | list[tuple[str, str]] | None = None,
+        data: bytes | Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        judge: Callable[[requests.Response], Judgement] | None = None,
+        timeout_s: tuple[float, float] | None = None,
+        backoff: Backoff | None = None,
+        what: str = "",
+    ) -> requests.Response:
+        """Send one request until it has an answer; give that answer.
+
+        Args:
+            path: added to `base_url`; a whole URL is taken as it is.
+            repeatable: True if carrying it out twice gives the same state as once.
+            data: body bytes, or form fields.
+            what: words for messages ("page 3 of object_9"); the query string never appears in them.
+        Raises: `error` mixed with RequestRefused (surely not carried out) or OutcomeUnknown.
+        """
+        url = path if "://" in path else self.base_url + path
+        where = f"{self.system} {method} {urlsplit(url).path}" + (f" ({what})" if what else "")
+        limits = backoff or self.backoff
+        retry = Retry(
+            total=limits.attempts - 1,
+            backoff_factor=limits.factor_s,
+            backoff_max=limits.max_wait_s,
+            backoff_jitter=limits.jitter_s,
+        )
+        started = time.monotonic()
+        renewed = False
+        tries = 0
+        while True:
+            tries += 1
+            response: requests.Response | None = None
+            try:
+                response = self._send(method, url, params, data, headers, timeout_s)
+                judgement = (judge or self.judge)(response)
+            except _NO_ANSWER as error:
+                judgement = Judgement(Verdict.UNKNOWN, _name_failure(error))
+            status = response.status_code if response is not None else 0
+            body = (
+                response.text[:2000] if response is not None and judgement.verdict is not Verdict.OK else ""
+            )
+            if judgement.verdict is Verdict.OK:
+                assert response is not None
+                return response
+            said = f"{where}: {f'{status} ' if status else ''}{judgement.reason}"
+            if judgement.verdict is Verdict.RENEW and self.renew is not None and not renewed:
+                renewed = True
+                log.debug("%s; signing in again", said)
+                self.renew()
+                continue
+            if judgement.verdict in (Verdict.REFUSED, Verdict.RENEW):
+                raise self._failure(RequestRefused, said, status, body, judgement.code)
+            unknown = judgement.verdict is Verdict.UNKNOWN
+            if unknown and not repeatable:
+                raise self._failure(OutcomeUnknown, said, status, body, judgement.code)
+            kind = OutcomeUnknown if unknown else RequestRefused
+            if retry.total is None or retry.total <= 0:
+                raise self._failure(
+                    kind, f"{said}; gave up after {tries} tries", status, body, judgement.code
+                )
+            retry = retry.increment(method, url, error=None, response=None)
+            wait_s = (
+                judgement.wait_s
+                if judgement.wait_s is not None
+                else max(retry.get_backoff_time(), limits.factor_s)
+            )
+            if time.monotonic() - started + wait_s > limits.deadline_s:
+                raise self._failure(
+                    kind,
+                    f"{said}; gave up after {tries} tries, the next one would be past "
+                    f"{limits.deadline_s:.0f} s",
+                    status,
+                    body,
+                    judgement.code,
+                )
+            log.info("%s; trying again in %.1f s (try %d of %d)", said, wait_s, tries, limits.attempts)
+            time.sleep(wait_s)
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        params: Any,
+        data: Any,
+        headers: Mapping[str, str] | None,
+        timeout_s: tuple[float, float] | None,
+    ) -> requests.Response:
+        if self.limiter is not None:
+            self.limiter.wait()
+        standing = self.headers() if callable(self.headers) else self.headers
+        return self.http.request(
+            method,
+            url,
+            params=params,
+            data=data,
+            headers={**standing, **(headers or {})},
+            timeout=timeout_s or self.timeout_s,
+            # A redirect is an answer of its own: following it would carry the sign-in to another host.
+            allow_redirects=False,
+        )
+
+    def _failure(
+        self,
+        kind: type[RequestRefused] | type[OutcomeUnknown],
+        message: str,
+        status: int,
+        body: str,
+        code: str,
+    ) -> ServiceError:
+        return _mixed(self.error, kind)(message, status, body, code)
+
+
+_MIXED: dict[tuple[type, type], type] = {}
+
+
+def _mixed(error: type[ServiceError], kind: type) -> Any:
+    """A class that is both the system's error and the kind of failure, so that either can be caught."""
+    if (error, kind) not in _MIXED:
+        _MIXED[error, kind] = type(f"{error.__name__}{kind.__name__}", (kind, error), {})
+    return _MIXED[error, kind]
+
+
+def _name_failure(error: Exception) -> str:
+    """Words for a request without an answer; the library's own text may hold the query string."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return "no connection in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "the TLS handshake failed (wrong scheme or untrusted certificate)"
+    if isinstance(error, requests.Timeout):
+        return "no answer in time"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError | requests.exceptions.ContentDecodingError):
+        return "the answer was cut short"
+    if "refused" in str(error).lower():
+        return "connection refused (is it running at this address?)"
+    if "resolve" in str(error).lower():
+        return "the host name is not known"
+    return "the connection was lost"

@@ -1,0 +1,1 @@
+"""Tests: real PostgreSQL and PostgREST under everything that touches the store."""
