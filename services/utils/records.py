@@ -1,0 +1,61 @@
+"""The shapes that travel: record -> document -> row, and what a run says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A record as the store holds it.
+
+    record: the JSON bytes exactly as the source sent them. updated_at: ISO-8601 as PostgREST gives it,
+    "" where it was not read. deleted: the record has left its source; `record` is how it last was.
+    """
+
+    record_id: str
+    record: bytes
+    updated_at: str = ""
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A document shaped for people: {field name: value}, with the record's id under "id".
+
+    deleted: the record has left its source; `values` are its last ones, so that its key is known.
+    """
+
+    record_id: str
+    values: dict[str, Any]
+    deleted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A document or row that was refused. `reason` names fields and rules, never values."""
+
+    record_id: str
+    reason: str
+    content: Any = None
+
+
+OnReject = Callable[[Reject], None]
+
+
+@dataclass
+class Counts:
+    """What a run did, in records. `unchanged` were looked at and needed nothing."""
+
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        """The counts by name, for the ledger and the summary line."""
+        return asdict(self)

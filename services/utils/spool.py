@@ -1,0 +1,86 @@
+"""What a run must remember of every record, kept on disk so that memory stays flat.
+
+SQLite's private temporary database (an empty file name) lives in a small cache and spills to the
+temporary folder; it vanishes with the process, also when that is killed.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+
+
+class Spool:
+    """Remembered keys with a note each, and queued messages; of any number, in flat memory.
+
+    Keys are compared exactly (bytes). Not for use by two threads.
+    """
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("pragma cache_size = -8000")
+        self._db.execute("pragma journal_mode = off")
+        self._db.execute("pragma synchronous = off")
+        self._db.execute(
+            "create table keys (key text primary key, note text, wanted int not null) without rowid"
+        )
+        self._db.execute("create table queue (queue text not null, key text not null, body blob not null)")
+        self._db.execute("create index queue_idx on queue (queue)")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._db.close()
+
+    def there(self, key: str, note: str = "") -> bool:
+        """Remember that the target holds `key`, with a note (an object id, a digest). False: it was known."""
+        done = self._db.execute("insert or ignore into keys values (?, ?, 0)", (key, note))
+        return done.rowcount == 1
+
+    def want(self, key: str) -> str | None:
+        """Mark `key` as wanted; its note, or None if the target does not hold it.
+
+        Raises: KeyError if it is wanted for the second time.
+        """
+        found = self._db.execute("select note, wanted from keys where key = ?", (key,)).fetchone()
+        if found is None:
+            self._db.execute("insert into keys values (?, null, 1)", (key,))
+            return None
+        if found[1]:
+            raise KeyError(key)
+        self._db.execute("update keys set wanted = 1 where key = ?", (key,))
+        return str(found[0])
+
+    def count_there(self) -> int:
+        """How many keys the target holds."""
+        return int(self._db.execute("select count(*) from keys where note is not null").fetchone()[0])
+
+    def count_unwanted(self) -> int:
+        """How many keys the target holds that nobody wants any more."""
+        return int(
+            self._db.execute("select count(*) from keys where note is not null and not wanted").fetchone()[0]
+        )
+
+    def unwanted(self) -> Iterator[tuple[str, str]]:
+        """(key, note) of what the target holds and nobody wants, in the order of keys."""
+        yield from self._db.execute(
+            "select key, note from keys where note is not null and not wanted order by key"
+        )
+
+    def put(self, queue: str, key: str, body: bytes) -> None:
+        """Add a message to a queue."""
+        self._db.execute("insert into queue values (?, ?, ?)", (queue, key, body))
+
+    def count(self, queue: str) -> int:
+        """How many messages a queue holds."""
+        return int(self._db.execute("select count(*) from queue where queue = ?", (queue,)).fetchone()[0])
+
+    def size(self, queue: str) -> int:
+        """How many bytes a queue's bodies are in all."""
+        found = self._db.execute(
+            "select coalesce(sum(length(body)), 0) from queue where queue = ?", (queue,)
+        ).fetchone()
+        return int(found[0])
+
+    def take(self, queue: str) -> Iterator[tuple[str, bytes]]:
+        """(key, body) of a queue's messages, in the order they were put; they stay there."""
+        yield from self._db.execute("select key, body from queue where queue = ? order by rowid", (queue,))
