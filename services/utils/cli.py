@@ -1,0 +1,262 @@
+"""What every command shares: flags, log lines, stopping cleanly, exit codes, the summary line.
+
+A script gives its `main(args) -> Summary` and is started by `run_script`, which alone decides how a
+process ends: 0 done, 1 failed or stopped, 2 wrong flags or configuration, 3 some records refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import json
+import logging
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from services.utils import env
+from services.utils.errors import ConfigError, ServiceError, Stopped
+from services.utils.records import Counts
+
+log = logging.getLogger(__name__)
+
+EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_PARTIAL = 0, 1, 2, 3
+
+
+@dataclass(frozen=True)
+class Args:
+    """The flags of a run. date: aware, or None. env: "prod" or "dev" ("" where the script takes none)."""
+
+    script: str
+    app_name: str = ""
+    container: str = ""
+    env: str = ""
+    date: dt.datetime | None = None
+    since_last: bool = False
+    dry_run: bool = False
+    max_delete_pct: float = 25.0
+    allow_empty: bool = False
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class Summary:
+    """What the last line of stdout says of a run."""
+
+    status: str = "ok"
+    since: dt.datetime | None = None
+    watermark: str | None = None
+    counts: Counts = field(default_factory=Counts)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. Nothing was sent. Run with --help for the flags.")
+
+
+def make_parser(script: str, description: str, *, container: str = "required", writes: str = "") -> _Parser:
+    """A parser with the shared flags.
+
+    container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
+    --since-last and the removal flags) or "metadata" (adds --dry-run alone).
+    """
+    summary, _, example = (description or "").partition("\n")
+    parser = _Parser(
+        prog=f"{script}.py",
+        description=summary,
+        epilog=example.strip("\n"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    if container != "none":
+        parser.add_argument("-a", "--app-name", required=True, help="the app, as the configuration names it")
+        parser.add_argument(
+            "-c",
+            "--container",
+            required=container == "required",
+            default="",
+            help="the object, view or form to work on",
+        )
+        parser.add_argument(
+            "-e", "--env", choices=("prod", "dev"), help="default: SERVICES_ENV; dev uses the dev overrides"
+        )
+    if writes == "documents":
+        when = parser.add_mutually_exclusive_group()
+        when.add_argument(
+            "-d",
+            "--date",
+            type=parse_date,
+            help="only records changed at or after this time (ISO-8601; no zone means UTC)",
+        )
+        when.add_argument(
+            "--since-last", action="store_true", help="only records changed since the last successful run"
+        )
+        parser.add_argument(
+            "--max-delete-pct",
+            type=_parse_pct,
+            default=25.0,
+            metavar="N",
+            help="stop, with nothing changed, if more than N %% would be removed (default 25)",
+        )
+        parser.add_argument("--allow-empty", action="store_true", help="an empty source is meant to be empty")
+    if writes:
+        parser.add_argument("--dry-run", action="store_true", help="do all the work but write nothing")
+    return parser
+
+
+def parse_date(text: str) -> dt.datetime:
+    """An aware time from ISO-8601 text; no zone means UTC.
+
+    Raises: argparse.ArgumentTypeError where it is not ISO-8601.
+    """
+    from dateutil import parser as dates
+
+    try:
+        when = dates.isoparse(text.strip())
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an ISO-8601 time such as 2024-05-01 or 2024-05-01T13:30:00-05:00"
+        ) from error
+    return when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+
+
+def _parse_pct(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 100")
+    return value
+
+
+def run_script(
+    script: str,
+    parser: argparse.ArgumentParser,
+    main: Callable[[Args], Summary],
+    argv: Sequence[str] | None = None,
+) -> NoReturn:
+    """Run a script's `main` and end the process as its outcome says."""
+    started = time.monotonic()
+    args = Args(script)
+    summary = Summary(status="failed")
+    code = EXIT_FAILED
+    try:
+        _set_up_logging()
+        args = _read_args(script, parser, argv)
+        _stop_on_signals()
+        summary = main(args)
+        code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
+    except ServiceError as error:
+        log.error("%s", error)
+        code = error.exit_code
+        summary.status = "stopped" if isinstance(error, Stopped) else "failed"
+        summary = getattr(error, "summary", summary)
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        log.error("%s: an error that the program does not know:\n%s", script, traceback.format_exc())
+        summary = getattr(error, "summary", summary)
+    _print_summary(args, summary, time.monotonic() - started)
+    sys.exit(code)
+
+
+def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Args:
+    given = vars(parser.parse_args(argv))
+    if "env" in given and not given["env"]:
+        given["env"] = env.get("SERVICES_ENV")
+        if given["env"] not in ("prod", "dev"):
+            what = f"SERVICES_ENV is {given['env']!r}" if given["env"] else "No environment was given"
+            raise ConfigError(f"{what}; give -e prod or -e dev, or set SERVICES_ENV. Nothing was sent.")
+    known = {key: given.pop(key) for key in list(given) if key in Args.__dataclass_fields__}
+    return Args(script, **known, extra=given)
+
+
+def _stop_on_signals() -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
+        # A second signal must not break the closing of the run.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        name = signal.Signals(number).name
+        raise Stopped(f"Stopped by {name}. What was written so far is whole; run again to finish.")
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+
+
+def _print_summary(args: Args, summary: Summary, seconds: float) -> None:
+    line = {
+        "script": args.script,
+        "app": args.app_name or None,
+        "container": args.container or None,
+        "env": args.env or None,
+        "status": summary.status,
+        "since": summary.since.isoformat() if summary.since else None,
+        "watermark": summary.watermark,
+        **summary.counts.as_dict(),
+        "seconds": round(seconds, 3),
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+class _Redact(logging.Filter):
+    """Keeps secrets out of the log, whatever library wrote the line."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        super().__init__()
+        self._secrets = sorted(secrets, key=len, reverse=True)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        for secret in self._secrets:
+            if secret in text:
+                text = text.replace(secret, "***")
+        record.msg, record.args = text, ()
+        return True
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        when = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
+        return json.dumps(
+            {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
+        )
+
+
+def _set_up_logging() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    level = env.get("LOG_LEVEL").upper()
+    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+        raise ConfigError(
+            f"LOG_LEVEL is {level!r}, expected DEBUG, INFO, WARNING or ERROR. Nothing was sent."
+        )
+    handler.addFilter(_Redact(env.secrets()))
+    if env.get("LOG_FORMAT") == "json":
+        handler.setFormatter(_JsonLines())
+    else:
+        plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        plain.converter = time.gmtime
+        handler.setFormatter(plain)
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+    # urllib3 logs whole URLs, query strings included.
+    logging.getLogger("urllib3").setLevel(logging.WARNING)
+
+
+def config_folder() -> Path | None:
+    """The folder that SERVICES_CONFIG names, or None for services/config."""
+    folder = env.get("SERVICES_CONFIG")
+    return Path(os.path.expanduser(folder)) if folder else None

@@ -1,0 +1,276 @@
+"""One container's settings: read from `config/` as data, checked, looked up, frozen.
+
+`config/knack.py` and `config/odk.py` each hold one literal, `CONFIG = {app name: {container id: {...}}}`.
+They are parsed, never executed.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from services.utils.errors import ConfigError
+
+CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
+SYSTEMS = ("knack", "odk")
+FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
+
+_OLDER_SPELLINGS = {
+    "scene": "scene_id",
+    "modified_date_field": "modified_date_field_id",
+    "location_field_id": "location_fields",
+    "location_field": "location_fields",
+}
+# What names a place outside: in dev each of them must be overridden before anything is published there.
+DESTINATION_KEYS = ("socrata_resource_id", "service_id")
+
+
+@dataclass(frozen=True)
+class Container:
+    """What configuration says of one container. Unset texts are "", unset lists are empty."""
+
+    system: str
+    app: str
+    id: str
+    env: str
+    description: str = ""
+    scene_id: str = ""
+    object: str = ""
+    modified_date_field_id: str = ""
+    location_fields: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
+    exclude_fields: tuple[str, ...] = ()
+    upsert_matching_field: str = "id"
+    socrata_resource_id: str = ""
+    append_timestamps_socrata: Any = None
+    no_replace_socrata: bool = False
+    service_id: str = ""
+    layer_id: int | None = None
+    item_type: str = "layer"
+    dest_apps: Any = None
+    schedule: Any = None
+    project_id: str = ""
+    form_id: str = ""
+    attachments: Any = None
+    # Set by find_container: other containers feed the same dataset; where in dev no override stands.
+    shares_dataset: bool = False
+    dev_blocked: tuple[str, ...] = ()
+
+    @property
+    def where(self) -> str:
+        """app/container, as messages name it."""
+        return f"{self.app}/{self.id}"
+
+    def require(self, key: str, purpose: str) -> str:
+        """A setting that a script cannot do without.
+
+        Raises: ConfigError if it is unset, or if env is dev and it has no override of its own.
+        """
+        value = getattr(self, key)
+        if key in self.dev_blocked:
+            raise ConfigError(
+                f"{self.where} has no {key} of its own for dev, so -e dev does not {purpose}: it would write "
+                f'over public data. Nothing was sent. Add "dev": {{"{key}": ...}} in config/{self.system}.py.'
+            )
+        if value in ("", None):
+            raise ConfigError(
+                f"{self.where} has no {key}, so it cannot {purpose}. Nothing was sent. "
+                f"Add it in config/{self.system}.py and run again."
+            )
+        return str(value)
+
+
+_NOT_SETTINGS = {"system", "app", "id", "env", "shares_dataset", "dev_blocked"}
+KNOWN_KEYS = tuple(f.name for f in fields(Container) if f.name not in _NOT_SETTINGS) + ("dev",)
+_LISTS = ("location_fields", "fields", "exclude_fields")
+_TEXTS = (
+    "description",
+    "scene_id",
+    "object",
+    "modified_date_field_id",
+    "upsert_matching_field",
+    "socrata_resource_id",
+    "service_id",
+    "item_type",
+    "project_id",
+    "form_id",
+)
+
+
+def read_config(folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+    """{system: {app: {container: settings}}} of the configuration files in a folder.
+
+    Raises: ConfigError if there is none, one is no literal, or an app stands in both.
+    """
+    folder = folder or CONFIG_FOLDER
+    config = {system: _read_file(folder / f"{system}.py") for system in SYSTEMS}
+    if not any((folder / f"{system}.py").is_file() for system in SYSTEMS):
+        raise ConfigError(
+            f"No knack.py and no odk.py in {folder}. Nothing was sent. "
+            "Set SERVICES_CONFIG to the folder that holds them."
+        )
+    both = sorted(set(config["knack"]) & set(config["odk"]))
+    if both:
+        raise ConfigError(
+            f"The app {both[0]!r} stands in both knack.py and odk.py, so its source is not clear. "
+            "Nothing was sent. Rename one of them."
+        )
+    return config
+
+
+def find_container(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]], app: str, container_id: str, env: str
+) -> Container:
+    """Look up one container, with the overrides of its env laid over.
+
+    Raises: ConfigError if the app or container is not configured (the nearest names are said), or if one
+    of its settings is wrong.
+    """
+    system = find_system(config, app)
+    containers = config[system][app]
+    if container_id not in containers:
+        raise ConfigError(
+            f"The app {app!r} has no container {container_id!r} in config/{system}.py"
+            f"{_name_nearest(container_id, containers)}. Nothing was sent."
+        )
+    settings = _check_settings(containers[container_id], f"{app}/{container_id}", system)
+    overrides = settings.pop("dev", {})
+    blocked: tuple[str, ...] = ()
+    if env == "dev":
+        settings.update(overrides)
+        blocked = tuple(key for key in DESTINATION_KEYS if key not in overrides)
+    found = Container(system=system, app=app, id=container_id, env=env, dev_blocked=blocked, **settings)
+    return replace(found, shares_dataset=_is_shared(config, found))
+
+
+def find_system(config: Mapping[str, Mapping[str, Any]], app: str) -> str:
+    """Which source an app belongs to: "knack" or "odk".
+
+    Raises: ConfigError if no file lists it.
+    """
+    for system in SYSTEMS:
+        if app in config[system]:
+            return system
+    apps = [name for system in SYSTEMS for name in config[system]]
+    raise ConfigError(f"No app {app!r} is configured{_name_nearest(app, apps)}. Nothing was sent.")
+
+
+def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    if not path.is_file():
+        return {}
+    where = f"config/{path.name}"
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
+    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+        line = getattr(error, "lineno", None)
+        raise ConfigError(
+            f"{where} cannot be read{f': line {line}' if line else ''} is not Python. Nothing was sent."
+        ) from error
+    value = next(
+        (
+            statement.value
+            for statement in tree.body
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and _names_config(statement)
+        ),
+        None,
+    )
+    if value is None:
+        raise ConfigError(f"{where} has no CONFIG = {{...}}. Nothing was sent.")
+    try:
+        config = ast.literal_eval(value)
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise ConfigError(
+            f"{where}: CONFIG must be literals only (no calls, names or arithmetic). Nothing was sent."
+        ) from error
+    if not isinstance(config, dict) or not all(
+        isinstance(app, str) and isinstance(held, dict) and all(isinstance(s, dict) for s in held.values())
+        for app, held in config.items()
+    ):
+        raise ConfigError(
+            f"{where}: CONFIG must be {{app name: {{container id: {{...}}}}}}. Nothing was sent."
+        )
+    return config
+
+
+def _names_config(statement: ast.Assign | ast.AnnAssign) -> bool:
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    return any(isinstance(target, ast.Name) and target.id == "CONFIG" for target in targets)
+
+
+def _check_settings(given: Mapping[str, Any], where: str, system: str, inner: bool = False) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    for key, value in given.items():
+        key = _OLDER_SPELLINGS.get(key, key)
+        if key not in KNOWN_KEYS or (inner and key == "dev"):
+            raise ConfigError(
+                f"{where} has an unknown setting {key!r} in config/{system}.py"
+                f"{_name_nearest(str(key), KNOWN_KEYS)}. Nothing was sent."
+            )
+        if value is None and key != "layer_id":
+            continue
+        settings[key] = _check_value(key, value, where, system)
+    return settings
+
+
+def _check_value(key: str, value: Any, where: str, system: str) -> Any:
+    def refuse(expected: str) -> ConfigError:
+        return ConfigError(
+            f"{where}: {key} is {value!r}, expected {expected}. Nothing was sent. "
+            f"Correct it in config/{system}.py and run again."
+        )
+
+    if key == "dev":
+        if not isinstance(value, dict):
+            raise refuse("a dict of settings that differ in dev")
+        return _check_settings(value, f"{where} (dev)", system, inner=True)
+    if key in _LISTS:
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list | tuple) or not all(isinstance(v, str) and v for v in values):
+            raise refuse("a list of field names or keys")
+        return tuple(values)
+    if key == "layer_id":
+        if value is not None and (isinstance(value, bool) or not str(value).isdigit()):
+            raise refuse("a whole number, 0 or more")
+        return None if value is None else int(value)
+    if key == "no_replace_socrata" and not isinstance(value, bool):
+        raise refuse("True or False")
+    if key == "item_type" and value not in ("layer", "table"):
+        raise refuse('"layer" or "table"')
+    if key == "socrata_resource_id" and not (isinstance(value, str) and FOUR_BY_FOUR.fullmatch(value)):
+        raise refuse("a dataset's id such as abcd-1234")
+    if key == "project_id" and isinstance(value, int):
+        value = str(value)
+    if key in _TEXTS and not isinstance(value, str):
+        raise refuse("a text")
+    return value
+
+
+def _is_shared(config: Mapping[str, Mapping[str, Mapping[str, Any]]], found: Container) -> bool:
+    """Whether another container, of any app, feeds the same dataset."""
+    if not found.socrata_resource_id:
+        return False
+    for held in config.values():
+        for app, containers in held.items():
+            for container_id, settings in containers.items():
+                over = settings.get("dev") if found.env == "dev" else None
+                dataset = {**settings, **(over or {})}.get("socrata_resource_id")
+                if dataset == found.socrata_resource_id and (app, container_id) != (found.app, found.id):
+                    return True
+    return False
+
+
+def _name_nearest(name: str, known: Any) -> str:
+    """Words that name what was probably meant, or what there is."""
+    names = sorted(str(one) for one in known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    if near:
+        return f"; nearest: {', '.join(near)}"
+    if names:
+        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+        return f"; there is: {shown}"
+    return "; there is none"

@@ -1,0 +1,219 @@
+"""The one reader of environment variables: it names all that are missing at once.
+
+Every variable is told here once; the README's table is held to `VARIABLES` by a test.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from services.utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One variable. system: who needs it. A secret may also come as NAME_FILE, a file that holds it."""
+
+    name: str
+    system: str
+    help: str
+    secret: bool = False
+    default: str = ""
+    required: bool = False
+
+
+VARIABLES: tuple[Variable, ...] = (
+    Variable("KNACK_APP_ID", "knack_app", "id of the Knack application", required=True),
+    Variable("KNACK_API_KEY", "knack", "its API key", secret=True, required=True),
+    Variable("KNACK_API_URL", "knack", "where Knack answers", default="https://api.knack.com"),
+    Variable("PGREST_ENDPOINT", "store", "where PostgREST answers", required=True),
+    Variable(
+        "PGREST_JWT", "store", "a token for PostgREST; or give the secret and a role instead", secret=True
+    ),
+    Variable("PGREST_JWT_SECRET", "store", "PostgREST's secret, to mint short-lived tokens", secret=True),
+    Variable("PGREST_ROLE", "store", "the role to mint tokens for: api_user, api_publisher"),
+    Variable("SOCRATA_URL", "socrata", "the portal: scheme and host", required=True),
+    Variable("SOCRATA_USERNAME", "socrata", "user who may edit the datasets"),
+    Variable("SOCRATA_PASSWORD", "socrata", "the user's password", secret=True),
+    Variable("SOCRATA_API_KEY_ID", "socrata", "an API key's id, instead of a user"),
+    Variable("SOCRATA_API_KEY_SECRET", "socrata", "the API key's secret", secret=True),
+    Variable("SOCRATA_APP_TOKEN", "socrata", "an app token: more requests before throttling", secret=True),
+    Variable("AGOL_URL", "agol", "the portal", default="https://www.arcgis.com"),
+    Variable("AGOL_USERNAME", "agol", "user who may edit the layers", required=True),
+    Variable("AGOL_PASSWORD", "agol", "the user's password", secret=True, required=True),
+    Variable(
+        "AGOL_CLIENT",
+        "agol",
+        "`arcgis`: sign in with the arcgis package, for portals that plain tokens do not cover",
+    ),
+    Variable(
+        "DATABASE_URL",
+        "database",
+        "the database, as a libpq URL (migrate.py only)",
+        secret=True,
+        required=True,
+    ),
+    Variable("SERVICES_ENV", "", "prod or dev, where -e is not given"),
+    Variable("SERVICES_CONFIG", "", "a folder with knack.py and / or odk.py, instead of services/config"),
+    Variable("LOG_FORMAT", "", "`json`: one JSON object a line"),
+    Variable("LOG_LEVEL", "", "DEBUG, INFO, WARNING or ERROR", default="INFO"),
+)
+_BY_NAME = {variable.name: variable for variable in VARIABLES}
+
+
+@dataclass(frozen=True)
+class KnackSettings:
+    """Where Knack is and who asks."""
+
+    app_id: str
+    api_key: str
+    url: str
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where PostgREST is; a fixed token, or the secret and the role to mint tokens with."""
+
+    endpoint: str
+    jwt: str
+    jwt_secret: str
+    role: str
+
+
+@dataclass(frozen=True)
+class SocrataSettings:
+    """Where Socrata is and who writes (a user and password, or an API key's id and secret)."""
+
+    url: str
+    username: str
+    password: str
+    app_token: str
+
+
+@dataclass(frozen=True)
+class AgolSettings:
+    """Where ArcGIS Online is and who writes; client: "" (plain tokens) or "arcgis"."""
+
+    url: str
+    username: str
+    password: str
+    client: str
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `load` found for the systems it was asked about."""
+
+    knack: KnackSettings
+    store: StoreSettings
+    socrata: SocrataSettings
+    agol: AgolSettings
+    database_url: str
+
+
+def get(name: str) -> str:
+    """One variable's value, its default, or "". A secret may stand in the file that NAME_FILE names.
+
+    Raises: ConfigError if that file cannot be read.
+    """
+    variable = _BY_NAME[name]
+    value = os.environ.get(name, "").strip()
+    path = os.environ.get(f"{name}_FILE", "").strip() if variable.secret else ""
+    if not value and path:
+        try:
+            value = Path(path).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not text"
+            raise ConfigError(
+                f"{name}_FILE names {path}, which cannot be read: {reason}. Nothing was sent. "
+                "Correct the path or its permissions and run again."
+            ) from error
+    return value or variable.default
+
+
+def load(systems: Iterable[str]) -> Settings:
+    """Settings of the systems a script works with.
+
+    systems: "knack" to read from it, "knack_app" to know which app only, "store", "socrata", "agol",
+        "database".
+    Raises: ConfigError that names every missing or malformed variable of all of them.
+    """
+    asked = set(systems)
+    if "knack" in asked:
+        asked.add("knack_app")
+    missing = [v.name for v in VARIABLES if v.system in asked and v.required and not get(v.name)]
+    wrong: list[str] = []
+    if "store" in asked:
+        missing += _missing_token()
+    if "socrata" in asked:
+        missing += _missing_socrata_user()
+    for name in ("KNACK_API_URL", "PGREST_ENDPOINT", "SOCRATA_URL", "AGOL_URL"):
+        if _BY_NAME[name].system in asked and get(name) and not _is_url(get(name)):
+            wrong.append(f"{name} must be a URL that begins with https:// (or http://) and has no query")
+    if "agol" in asked and get("AGOL_CLIENT") not in ("", "arcgis"):
+        wrong.append("AGOL_CLIENT must be arcgis or left out")
+    if "store" in asked and get("PGREST_JWT_SECRET") and len(get("PGREST_JWT_SECRET").encode()) < 32:
+        wrong.append("PGREST_JWT_SECRET must have 32 bytes or more")
+    if missing or wrong:
+        parts = [f"missing: {', '.join(missing)}"] if missing else []
+        raise ConfigError(
+            f"Environment variables are not right: {'; '.join(parts + wrong)}. Nothing was sent. "
+            "Set them (a secret also as NAME_FILE, a file that holds it) and run again."
+        )
+    return Settings(
+        KnackSettings(get("KNACK_APP_ID"), get("KNACK_API_KEY"), get("KNACK_API_URL").rstrip("/")),
+        StoreSettings(
+            get("PGREST_ENDPOINT").rstrip("/"),
+            get("PGREST_JWT"),
+            get("PGREST_JWT_SECRET"),
+            get("PGREST_ROLE"),
+        ),
+        SocrataSettings(
+            get("SOCRATA_URL").rstrip("/"),
+            get("SOCRATA_USERNAME") or get("SOCRATA_API_KEY_ID"),
+            get("SOCRATA_PASSWORD") or get("SOCRATA_API_KEY_SECRET"),
+            get("SOCRATA_APP_TOKEN"),
+        ),
+        AgolSettings(
+            get("AGOL_URL").rstrip("/"), get("AGOL_USERNAME"), get("AGOL_PASSWORD"), get("AGOL_CLIENT")
+        ),
+        get("DATABASE_URL"),
+    )
+
+
+def secrets() -> list[str]:
+    """The values of all secrets that are set, so that a log can be kept clear of them."""
+    return [value for v in VARIABLES if v.secret and (value := get(v.name)) and len(value) >= 4]
+
+
+def _missing_token() -> list[str]:
+    if get("PGREST_JWT") or (get("PGREST_JWT_SECRET") and get("PGREST_ROLE")):
+        return []
+    if get("PGREST_JWT_SECRET"):
+        return ["PGREST_ROLE"]
+    if get("PGREST_ROLE"):
+        return ["PGREST_JWT_SECRET (or PGREST_JWT)"]
+    return ["PGREST_JWT (or PGREST_JWT_SECRET and PGREST_ROLE)"]
+
+
+def _missing_socrata_user() -> list[str]:
+    if get("SOCRATA_API_KEY_ID") and get("SOCRATA_API_KEY_SECRET"):
+        return []
+    names = ("SOCRATA_USERNAME", "SOCRATA_PASSWORD")
+    if get("SOCRATA_API_KEY_ID") or get("SOCRATA_API_KEY_SECRET"):
+        names = ("SOCRATA_API_KEY_ID", "SOCRATA_API_KEY_SECRET")
+    return [name for name in names if not get(name)]
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return (
+        parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+    )

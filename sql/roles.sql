@@ -1,0 +1,63 @@
+-- Who may do what. Applied after the migrations, on every run of migrate.py; passwords are the operator's.
+--   authenticator   PostgREST logs in as it and becomes one of the others
+--   api_user        loads: writes documents and metadata, never deletes them
+--   api_publisher   reads documents; writes runs and rejects only
+--   api_reader      reads the views in bi, nothing else
+--   anon            a request without a token: nothing at all
+
+do $$
+declare
+    missing text;
+begin
+    foreach missing in array array['api_user', 'api_publisher', 'api_reader', 'anon'] loop
+        if not exists (select from pg_roles where rolname = missing) then
+            execute format('create role %I nologin', missing);
+        end if;
+    end loop;
+    if not exists (select from pg_roles where rolname = 'authenticator') then
+        create role authenticator login noinherit;
+    end if;
+end;
+$$;
+grant api_user, api_publisher, api_reader, anon to authenticator;
+
+revoke all on schema api, bi from public;
+revoke all on all tables in schema api from public, anon, api_reader, api_publisher, api_user;
+revoke all on all functions in schema api from public, anon, api_reader, api_publisher, api_user;
+revoke all on all sequences in schema api from public, anon, api_reader, api_publisher, api_user;
+alter default privileges in schema api revoke execute on functions from public;
+
+grant usage on schema api to api_user, api_publisher;
+grant select, insert, update on
+    api.knack,
+    api.odk,
+    api.knack_metadata,
+    api.odk_metadata,
+    api.odk_attachments,
+    api.runs,
+    api.rejects
+to api_user;
+grant select, insert, update, delete on api.load_pages to api_user;
+
+grant select on api.knack, api.odk, api.knack_metadata, api.odk_metadata, api.odk_attachments to api_publisher;
+grant select, insert, update on api.runs, api.rejects to api_publisher;
+
+grant execute on function
+    api.watermark(),
+    api.state(api.runs),
+    api.start_run(text, text, text, text, text, timestamptz, text, text, uuid),
+    api.beat_run(uuid),
+    api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),
+    api.keep_rejects(uuid, json),
+    api.close_rejects(uuid, boolean, text[])
+to api_user, api_publisher;
+grant execute on function
+    api.clear_load_pages(),
+    api.missing_records(uuid, text, text, text),
+    api.remove_documents(uuid, text, text, text, text[]),
+    api.put_documents(text, text, text, text[], text[])
+to api_user;
+
+grant usage on schema bi to api_reader;
+grant select on all tables in schema bi to api_reader;
+alter default privileges in schema bi grant select on tables to api_reader;
