@@ -1,0 +1,133 @@
+"""Whether a feature in the layer already says what a row says, in spite of how the server keeps it.
+
+Blank text and null are one. Places were projected to the layer's reference and back, numbers went
+through decimal text: both are compared with a tolerance, never by rounding, which tears neighbours apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from services.utils.agol.layer import LayerField
+from services.utils.agol.values import EPOCH, INTEGER_RANGES, Unfit, parse_moment
+
+DEGREES = 1e-6
+DOUBLE_TOLERANCE = 1e-12
+SINGLE_TOLERANCE = 1e-6
+
+
+class Note(msgspec.Struct, array_like=True):
+    """What is remembered of a feature: its object id, a digest of exact values, and inexact ones."""
+
+    oid: int
+    digest: str
+    floats: list[float | None]
+    points: list[list[float]] | None
+
+
+class Comparer:
+    """Compares by `fields`, all of which both sides give, and by place if `geometry`."""
+
+    def __init__(self, oid_field: str, fields: Sequence[LayerField], *, geometry: bool) -> None:
+        self.oid_field = oid_field
+        self._exact = [(f.name, f.type) for f in fields if f.type not in ("Single", "Double")]
+        self._floats = [(f.name, f.type == "Single") for f in fields if f.type in ("Single", "Double")]
+        self._geometry = geometry
+
+    def note(self, feature: dict[str, Any]) -> Note:
+        """What to remember of a feature, from the layer or built from a row (whose oid is 0)."""
+        attributes = feature["attributes"]
+        exact = [_normalise(attributes.get(name), kind) for name, kind in self._exact]
+        digest = hashlib.blake2b(msgspec.json.encode(exact), digest_size=12).hexdigest()
+        floats = [_read_float(attributes.get(name)) for name, _ in self._floats]
+        points = read_points(feature.get("geometry")) if self._geometry else None
+        return Note(int(attributes.get(self.oid_field) or 0), digest, floats, points)
+
+    def same(self, one: Note, other: Note) -> bool:
+        """Whether two notes speak of equal features; object ids do not count."""
+        return (
+            one.digest == other.digest
+            and all(map(_same_float, one.floats, other.floats, (single for _, single in self._floats)))
+            and _same_points(one.points, other.points)
+        )
+
+
+def pack_note(note: Note) -> str:
+    """A note as text, for the spool."""
+    return msgspec.json.encode(note).decode()
+
+
+def unpack_note(text: str) -> Note:
+    """A note from its text."""
+    return msgspec.json.decode(text, type=Note)
+
+
+def read_points(geometry: Any) -> list[list[float]] | None:
+    """[[x, y], ...] of a point or multipoint; None where there is no place, in any of its spellings."""
+    if not isinstance(geometry, dict):
+        return None
+    raw = geometry.get("points")
+    if raw is None:
+        raw = [[geometry.get("x"), geometry.get("y")]]
+    points = [[p[0], p[1]] for p in raw if len(p) >= 2 and _is_number(p[0]) and _is_number(p[1])]
+    return points or None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _normalise(value: Any, kind: str) -> Any:
+    if value is None:
+        return None
+    if kind == "Date" or kind in INTEGER_RANGES:
+        return int(value) if _is_number(value) else str(value)
+    text = str(value)
+    if not text.strip():
+        return None
+    if kind == "GUID":
+        return text.strip("{} ").lower()
+    if kind == "TimestampOffset":
+        try:
+            moment = parse_moment(text)
+        except Unfit:
+            return text
+        return None if moment is None else (moment - EPOCH).total_seconds()
+    if kind == "TimeOnly":
+        return text.split(".")[0]
+    return text
+
+
+def _read_float(value: Any) -> float | None:
+    return float(value) if _is_number(value) else None
+
+
+def _same_float(one: float | None, other: float | None, single: bool) -> bool:
+    if one is None or other is None:
+        return one is other
+    if one == other:
+        return True
+    if single and _as_single(one) == _as_single(other):
+        return True
+    return math.isclose(one, other, rel_tol=SINGLE_TOLERANCE if single else DOUBLE_TOLERANCE, abs_tol=0.0)
+
+
+def _as_single(value: float) -> float:
+    try:
+        return float(struct.unpack("f", struct.pack("f", value))[0])
+    except OverflowError:
+        return value
+
+
+def _same_points(one: list[list[float]] | None, other: list[list[float]] | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and all(
+        abs(a[0] - b[0]) <= DEGREES and abs(a[1] - b[1]) <= DEGREES for a, b in zip(one, other)
+    )
