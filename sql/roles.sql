@@ -55,7 +55,7 @@ grant execute on function
     api.clear_load_pages(),
     api.missing_records(uuid, text, text, text),
     api.remove_documents(uuid, text, text, text, text[]),
-    api.put_documents(text, text, text, text[], text[])
+    api.put_document(text, text, text, text, text)
 to api_user;
 
 grant usage on schema bi to api_reader;

@@ -148,6 +148,20 @@ def find_container(
     return replace(found, shares_dataset=_is_shared(config, found))
 
 
+def find_app(config: Mapping[str, Mapping[str, Any]], app: str, container_id: str = "") -> str:
+    """Which source an app belongs to, for commands that work on a whole app.
+
+    Raises: ConfigError if the app, or the container if one is named, is not configured.
+    """
+    system = find_system(config, app)
+    if container_id and container_id not in config[system][app]:
+        raise ConfigError(
+            f"The app {app!r} has no container {container_id!r} in config/{system}.py"
+            f"{_name_nearest(container_id, config[system][app])}. Nothing was sent."
+        )
+    return system
+
+
 def find_system(config: Mapping[str, Mapping[str, Any]], app: str) -> str:
     """Which source an app belongs to: "knack" or "odk".
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import requests
 
+from services.utils import rawjson
 from services.utils.env import StoreSettings
 from services.utils.errors import ConfigError, StoreError
 from services.utils.session import (
@@ -20,7 +21,6 @@ from services.utils.session import (
     HttpSession,
     Judgement,
     Verdict,
-    is_json,
     judge_status,
 )
 
@@ -157,7 +157,7 @@ class PostgREST:
 
     def _judge(self, response: requests.Response) -> Judgement:
         judgement = self._judge_write(response)
-        if judgement is OK and not is_json(response):
+        if judgement is OK and not rawjson.is_json(response.content):
             return Judgement(Verdict.UNKNOWN, "the body is not JSON; is PGREST_ENDPOINT a PostgREST?")
         return judgement
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from datetime import datetime
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,33 @@ class Counts:
     def as_dict(self) -> dict[str, int]:
         """The counts by name, for the ledger and the summary line."""
         return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of a source. records: (record id, JSON bytes as they came).
+
+    total_records: how many the source says there are in all; an estimate. server_time: the source's
+    clock as it answered (aware), None where it did not say.
+    """
+
+    records: list[tuple[str, bytes]]
+    total_records: int
+    server_time: datetime | None = None
+
+
+class Source(Protocol):
+    """One container at its source, as loading sees it."""
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a single record can be asked for, so that its absence means that it is gone."""
+        ...
+
+    def pages(self) -> Iterator[Page]:
+        """Walk the container from its first page to its last; each call is a new walk."""
+        ...
+
+    def has_record(self, record_id: str) -> bool | None:
+        """Whether one record is there; None where the answer leaves it open."""
+        ...

@@ -24,11 +24,11 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
+from services.utils import rawjson
 from services.utils.errors import OutcomeUnknown, RequestRefused, ServiceError
 
 log = logging.getLogger(__name__)
@@ -98,15 +98,6 @@ def retry_after_s(response: requests.Response) -> float | None:
     return max(0.0, when.timestamp() - time.time())
 
 
-def is_json(response: requests.Response) -> bool:
-    """Whether the body is one whole JSON value: a page cut short or an HTML page is not."""
-    try:
-        msgspec.json.decode(response.content, type=msgspec.Raw)
-    except msgspec.DecodeError:
-        return False
-    return True
-
-
 def judge_status(response: requests.Response) -> Judgement:
     """The plain reading of a status, for systems that say everything with it."""
     status = response.status_code
@@ -129,7 +120,11 @@ def _phrase(status: int) -> str:
 def judge_json(response: requests.Response) -> Judgement:
     """As `judge_status`, and a 2xx answer must hold JSON: an HTML page or a cut body is not an answer."""
     judgement = judge_status(response)
-    if judgement.verdict is Verdict.OK and response.status_code != 204 and not is_json(response):
+    if (
+        judgement.verdict is Verdict.OK
+        and response.status_code != 204
+        and not rawjson.is_json(response.content)
+    ):
         kind = response.headers.get("Content-Type", "no content type").split(";")[0]
         return Judgement(Verdict.UNKNOWN, f"the body is not JSON ({kind}, {len(response.content)} bytes)")
     return judgement

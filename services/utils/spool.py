@@ -32,8 +32,15 @@ class Spool:
         self._db.close()
 
     def there(self, key: str, note: str = "") -> bool:
-        """Remember that the target holds `key`, with a note (an object id, a digest). False: it was known."""
-        done = self._db.execute("insert or ignore into keys values (?, ?, 0)", (key, note))
+        """Remember that the target holds `key`, with a note (an object id, a digest). False: it was known.
+
+        May come before or after `want`.
+        """
+        done = self._db.execute(
+            "insert into keys values (?, ?, 0) "
+            "on conflict (key) do update set note = excluded.note where note is null",
+            (key, note),
+        )
         return done.rowcount == 1
 
     def want(self, key: str) -> str | None:
@@ -49,6 +56,17 @@ class Spool:
             raise KeyError(key)
         self._db.execute("update keys set wanted = 1 where key = ?", (key,))
         return str(found[0])
+
+    def find(self, key: str) -> tuple[bool, bool]:
+        """(the target holds it, it is wanted)."""
+        found = self._db.execute("select note is not null, wanted from keys where key = ?", (key,)).fetchone()
+        return (bool(found[0]), bool(found[1])) if found else (False, False)
+
+    def see(self, key: str) -> None:
+        """Mark `key` as wanted, however often."""
+        self._db.execute(
+            "insert into keys values (?, null, 1) on conflict (key) do update set wanted = 1", (key,)
+        )
 
     def count_there(self) -> int:
         """How many keys the target holds."""

@@ -103,27 +103,38 @@ $$;
 comment on function api.remove_documents(uuid, text, text, text, text[]) is
     'Makes tombstones of the named documents, all in one transaction, for a run that is still running.';
 
-create function api.put_documents(source text, app_id text, container_id text, record_ids text[], records text[])
-returns integer
+create function api.put_document(source text, app_id text, container_id text, record_id text, record text)
+returns text
 language plpgsql
 as $$
 declare
-    written integer;
+    old_updated_at timestamptz;
+    new_updated_at timestamptz;
 begin
-    -- Texts are cast one by one: the way through json_to_recordset refuses escapes such as \u0000.
+    execute format(
+        'select d.updated_at from api.%I d where d.app_id = $1 and d.container_id = $2 and d.record_id = $3',
+        source
+    )
+    into old_updated_at
+    using put_document.app_id, put_document.container_id, put_document.record_id;
+    -- A cast from text takes what the way through json_to_recordset refuses: \u0000, lone surrogates.
     execute format(
         $query$
         insert into api.%I (app_id, container_id, record_id, record)
-        select $1, $2, i.record_id, i.record::json
-        from unnest($3, $4) as i (record_id, record)
+        values ($1, $2, $3, $4::json)
         on conflict (app_id, container_id, record_id) do update set record = excluded.record
+        returning updated_at
         $query$,
         source
     )
-    using put_documents.app_id, put_documents.container_id, put_documents.record_ids, put_documents.records;
-    get diagnostics written = row_count;
-    return written;
+    into new_updated_at
+    using put_document.app_id, put_document.container_id, put_document.record_id, put_document.record;
+    return case
+        when old_updated_at is null then 'inserted'
+        when new_updated_at is null then 'unchanged'
+        else 'updated'
+    end;
 end;
 $$;
-comment on function api.put_documents(text, text, text, text[], text[]) is
-    'Upserts documents given as texts, for the few that PostgREST''s own upsert refuses (U+0000, lone surrogates).';
+comment on function api.put_document(text, text, text, text, text) is
+    'Upserts one document given as text, for the few that PostgREST''s own upsert refuses; says inserted, updated or unchanged.';

@@ -1,0 +1,347 @@
+"""Records out of Knack: pages walked in a stable order, record bytes passed through untouched.
+
+Source of the rules: Knack's API documentation and published clients. What loses records there is
+handled here: estimated totals, short and wrongly empty pages, whole-day filters in the app's own time
+zone, throttling, error texts labelled as HTML.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import email.utils
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import requests
+
+from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
+from services.utils.knack.metadata import KnackApp, open_app, to_knack_date
+from services.utils.rawjson import decode_raw
+from services.utils.records import Page
+from services.utils.session import (
+    OK,
+    Backoff,
+    HttpSession,
+    Judgement,
+    RateLimiter,
+    Verdict,
+    judge_json,
+    judge_status,
+)
+
+log = logging.getLogger(__name__)
+
+ROWS_PER_PAGE = 1000
+ROWS_LEAST = 125
+REQUESTS_PER_SECOND = 10
+# Whole days are filtered, and time zones, daylight saving and late stamps all cost less than a day.
+OVERLAP = dt.timedelta(days=1)
+
+_REFUSALS = {
+    "malformed app id": "KNACK_APP_ID is not an application's id",
+    "invalid api request": "no application id arrived; check KNACK_APP_ID",
+    "invalid api key": "KNACK_API_KEY is not this application's key",
+    "unauthorized object access": "objects need a real API key; check KNACK_API_KEY",
+    "invalid or expired token": "the view is not open to this key; check KNACK_API_KEY and scene_id",
+}
+
+
+class _Id(msgspec.Struct):
+    id: str
+
+
+class _Page(msgspec.Struct):
+    records: list[msgspec.Raw]
+    total_pages: int = 0
+    total_records: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a container's records are read: an object's own list, or a view of a scene."""
+
+    container_id: str
+    path: str
+    is_view: bool
+
+
+class Knack:
+    """One Knack application's API. Never more than 10 requests a second, over kept-alive connections."""
+
+    def __init__(self, url: str, app_id: str, api_key: str = "") -> None:
+        self.app_id = app_id
+        headers = {"X-Knack-Application-Id": app_id, "Accept": "application/json"}
+        if api_key:
+            headers["X-Knack-REST-API-Key"] = api_key
+        self._http = HttpSession(
+            url,
+            "Knack",
+            SourceError,
+            headers=headers,
+            judge=_judge,
+            timeout_s=(10.0, 90.0),
+            backoff=Backoff(attempts=8, factor_s=0.4, deadline_s=420.0),
+            limiter=RateLimiter(REQUESTS_PER_SECOND),
+        )
+        self._page = msgspec.json.Decoder(_Page)
+        self._id = msgspec.json.Decoder(_Id)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def fetch_metadata(self) -> bytes:
+        """The application's metadata document, byte for byte.
+
+        Raises: SourceError if the answer is not such a document.
+        """
+        body = self._http.request(
+            "GET", f"/v1/applications/{self.app_id}", repeatable=True, what="metadata"
+        ).content
+        try:
+            found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:
+            found = {}
+        if "application" not in found:
+            raise SourceError("Knack's metadata answer has no application. Nothing was stored. Run again.")
+        return body
+
+    def fetch_pages(
+        self, place: Place, *, sort_field: str | None = None, filters: dict[str, Any] | None = None
+    ) -> Iterator[Page]:
+        """Walk a container's records, page by page, to the end.
+
+        Args:
+            sort_field: a field whose values are unique and never change (auto_increment); without one the
+                order is the container's own, and edits during the walk may hide a record from it.
+            filters: Knack's filters object. It limits what comes; an empty answer is normal with it.
+        Yields: at least one page; a page may be short or, where Knack's estimate is high, empty.
+        Raises: SourceError if a page cannot be had, or is empty with others behind it.
+        """
+        offset = 0
+        rows = ROWS_PER_PAGE
+        empty_at: int | None = None
+        while True:
+            number = offset // rows + 1
+            params = [("rows_per_page", str(rows)), ("page", str(number)), ("format", "both")]
+            if sort_field:
+                params += [("sort_field", sort_field), ("sort_order", "asc")]
+            if filters:
+                params.append(("filters", msgspec.json.encode(filters).decode()))
+            what = f"page {number} of {place.container_id}"
+            try:
+                response = self._fetch_page(place, params, what, patient=rows == ROWS_LEAST)
+            except OutcomeUnknown:
+                if rows <= ROWS_LEAST:
+                    raise
+                # Wide records make pages of many MB, which fail more often than small ones.
+                rows //= 2
+                log.info("%s fails; going on with %d rows a page", what, rows)
+                continue
+            page, cut = decode_raw(self._page, response.content)
+            if page.records and empty_at is not None:
+                raise SourceError(
+                    f"Knack answered page {empty_at} of {place.container_id} without records, and later ones "
+                    "with: the answer is incomplete. What was read is stored, nothing was removed. Run again."
+                )
+            yield Page(
+                self._read_ids([cut(record) for record in page.records], place),
+                page.total_records,
+                _server_time(response),
+            )
+            if number >= page.total_pages:
+                return
+            if not page.records:
+                empty_at = empty_at or number
+            offset += rows
+
+    def has_record(self, place: Place, record_id: str) -> bool | None:
+        """Whether one record of an object is there; None where Knack's answer leaves it open."""
+        try:
+            response = self._http.request(
+                "GET", f"{place.path}/{record_id}", repeatable=True, judge=judge_json, what="one record"
+            )
+        except RequestRefused as error:
+            return False if error.status == 404 else None
+        except OutcomeUnknown:
+            return None
+        try:
+            return decode_raw(self._id, response.content)[0].id == record_id or None
+        except msgspec.ValidationError:
+            return None
+
+    def _fetch_page(
+        self, place: Place, params: list[tuple[str, str]], what: str, patient: bool
+    ) -> requests.Response:
+        number = int(dict(params)["page"])
+        tries_empty = 0
+
+        def judge(response: requests.Response) -> Judgement:
+            nonlocal tries_empty
+            judgement = _judge(response)
+            if judgement.verdict is not Verdict.OK:
+                return judgement
+            try:
+                page, _ = decode_raw(self._page, response.content)
+            except msgspec.DecodeError:
+                return Judgement(Verdict.UNKNOWN, "the body is not a page of records")
+            if not page.records and number <= page.total_pages and tries_empty < 3:
+                # The total is an estimate, so the last page may truly be empty; asking again tells.
+                tries_empty += 1
+                return Judgement(Verdict.UNKNOWN, "an empty page before the end")
+            return OK
+
+        backoff = None if patient else Backoff(attempts=5, factor_s=0.4, deadline_s=180.0)
+        return self._http.request(
+            "GET", place.path, params=params, repeatable=True, judge=judge, what=what, backoff=backoff
+        )
+
+    def _read_ids(self, records: list[bytes], place: Place) -> list[tuple[str, bytes]]:
+        try:
+            return [(decode_raw(self._id, record)[0].id, record) for record in records]
+        except msgspec.ValidationError as error:
+            raise SourceError(
+                f"Knack sent a record of {place.container_id} without an id. The pages before it are stored, "
+                "nothing was removed. Is this a records endpoint?"
+            ) from error
+
+
+@dataclass(frozen=True)
+class KnackSource:
+    """A container as loading sees it (services.utils.records.Source)."""
+
+    knack: Knack
+    place: Place
+    sort_field: str | None = None
+    filters: dict[str, Any] | None = None
+
+    @property
+    def can_ask(self) -> bool:
+        """A view's own criteria may hide a record that its object still has: only objects can be asked."""
+        return not self.place.is_view
+
+    def pages(self) -> Iterator[Page]:
+        """Walk the container from its first page to its last."""
+        return self.knack.fetch_pages(self.place, sort_field=self.sort_field, filters=self.filters)
+
+    def has_record(self, record_id: str) -> bool | None:
+        """Whether one record is there; None where the answer leaves it open."""
+        return self.knack.has_record(self.place, record_id)
+
+
+def find_app(knack: Knack, stored: dict[str, Any] | None, container_id: str) -> KnackApp:
+    """The app as the stored metadata has it; as Knack has it now, if that is missing or older than the container.
+
+    Raises: ConfigError if the app has no such container. SourceError if Knack does not give its metadata.
+    """
+    app = open_app(stored) if stored else None
+    if app is None or container_id not in app.containers():
+        log.info(
+            "asking Knack for the app's metadata: %s",
+            "it is not stored yet" if app is None else "it is older",
+        )
+        app = open_app(msgspec.json.decode(knack.fetch_metadata()))
+    app.source_object(container_id)
+    return app
+
+
+def open_source(
+    knack: Knack,
+    app: KnackApp,
+    container_id: str,
+    *,
+    scene_id: str = "",
+    modified_field: str = "",
+    since: dt.datetime | None = None,
+) -> KnackSource:
+    """A container ready to be walked: all of it, or what changed at or after `since` (aware).
+
+    Raises: ConfigError if the app has no such container, or no such date field in it.
+    """
+    place = find_place(container_id, scene_id, app)
+    filters = build_date_filter(app, container_id, modified_field, since) if since else None
+    return KnackSource(knack, place, app.sort_field(container_id), filters)
+
+
+def find_place(container_id: str, scene_id: str, app: KnackApp | None) -> Place:
+    """Where a container's records are read.
+
+    Raises: ConfigError if it is a view and neither the configuration nor the metadata names its scene.
+    """
+    if not container_id.startswith("view_"):
+        return Place(container_id, f"/v1/objects/{container_id}/records", is_view=False)
+    scene = scene_id or (app.scene(container_id) if app else "")
+    if not scene:
+        raise ConfigError(
+            f"{container_id} is a view and its scene is not known. Nothing was sent. Set scene_id in "
+            "config/knack.py, or load the app's metadata first."
+        )
+    return Place(container_id, f"/v1/pages/{scene}/views/{container_id}/records", is_view=True)
+
+
+def build_date_filter(app: KnackApp, container_id: str, field_key: str, since: dt.datetime) -> dict[str, Any]:
+    """Knack's filter for records changed at or after a time, widened so that none is missed.
+
+    Knack compares whole days in the app's time zone, and "is after" leaves the day itself out.
+
+    Args:
+        since: aware.
+    """
+    field = app.modified_field(container_id, field_key)
+    day = (since.astimezone(app.timezone) - OVERLAP).date()
+    value = to_knack_date(day, field)
+    return {
+        "match": "or",
+        "rules": [
+            {"field": field_key, "operator": "is", "value": value},
+            {"field": field_key, "operator": "is after", "value": value},
+        ],
+    }
+
+
+def _judge(response: requests.Response) -> Judgement:
+    status = response.status_code
+    if status == 429:
+        if response.headers.get("X-PlanLimit-Remaining", "").strip() == "0":
+            hours = _number(response.headers.get("X-PlanLimit-Reset")) / 3_600_000
+            return Judgement(
+                Verdict.REFUSED,
+                f"the plan's requests for today are used up; they come back in {hours:.1f} hours",
+                code="plan-limit",
+            )
+        return Judgement(Verdict.AGAIN, "more than 10 requests a second", _wait_for_reset(response))
+    if status in (400, 401, 403, 404):
+        text = response.text[:200].strip().lower()
+        for said, meaning in _REFUSALS.items():
+            if said in text:
+                return Judgement(Verdict.REFUSED, meaning)
+        if status == 404:
+            return Judgement(Verdict.REFUSED, "not found; check the container's id and its scene_id")
+        return Judgement(Verdict.REFUSED, "check the ids, KNACK_APP_ID and KNACK_API_KEY")
+    return judge_json(response) if status == 200 else judge_status(response)
+
+
+def _wait_for_reset(response: requests.Response) -> float | None:
+    """Seconds to the end of the throttled second: X-RateLimit-Reset is a time, compared with the answer's own."""
+    reset = _number(response.headers.get("X-RateLimit-Reset"))
+    now = _server_time(response)
+    if not reset or now is None:
+        return None
+    return min(max(reset - now.timestamp(), 0.2), 10.0)
+
+
+def _server_time(response: requests.Response) -> dt.datetime | None:
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+
+
+def _number(text: str | None) -> float:
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

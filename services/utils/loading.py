@@ -1,0 +1,150 @@
+"""From a source into the store: all of a container, or what changed. Knows neither Knack nor ODK."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Iterator
+
+from services.utils.errors import SourceError
+from services.utils.guard import DeleteGuard
+from services.utils.records import Page, Source
+from services.utils.runs import Run
+from services.utils.spool import Spool
+from services.utils.store import Store
+
+log = logging.getLogger(__name__)
+
+# A source's total is an estimate and may be some records high; this far off, pages were missing.
+SEEN_AT_LEAST = 0.9
+# Asking for records one by one is worth it while it costs no more requests than reading all again.
+ASK_AT_LEAST = 20
+
+
+class _Walk:
+    """One walk over a source, noting what it saw of it on the way."""
+
+    def __init__(self, source: Source) -> None:
+        self.pages = 0
+        self.records = 0
+        self.total = 0
+        self._pages = source.pages()
+        self.first: Page = next(self._pages)
+
+    def read(self) -> Iterator[list[tuple[str, bytes]]]:
+        """The pages' records, the first page's included."""
+        for page in itertools.chain([self.first], self._pages):
+            self.pages += 1
+            self.records += len(page.records)
+            self.total = page.total_records
+            yield page.records
+
+
+def load_changes(store: Store, source: Source, run: Run, *, dry_run: bool = False) -> None:
+    """Upsert what a source gives, and remove nothing. The outcome is in `run.counts`."""
+    walk = _Walk(source)
+    _set_watermark(run, walk.first)
+    run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run)
+
+
+def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_run: bool = False) -> None:
+    """Make the store's container exactly the source's. The outcome is in `run.counts`.
+
+    Readers see old and new documents until the walk is over, never fewer than belong there. What was not
+    seen is made sure of at the source, then removed in one transaction.
+
+    Raises: SourceError if the source's answer was incomplete, empty or would remove too much. What it
+        gave is stored then, and nothing is removed.
+    """
+    stored = store.count_alive()
+    walk = _Walk(source)
+    where = f"the store's {store.container_id}"
+    # What the source says of itself, before anything is written.
+    guard.check(
+        there=stored,
+        wanted=walk.first.total_records,
+        removed=stored - walk.first.total_records,
+        where=where,
+        error=SourceError,
+    )
+    _set_watermark(run, walk.first)
+    if dry_run:
+        _plan_all(store, walk, run, guard, stored, where)
+        return
+    store.clear_seen()
+    run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, run_id=run.id)
+    missing = store.find_missing(run.id).record_ids
+    if missing:
+        _check_complete(walk, len(missing), store.container_id)
+        guard.check(there=stored, wanted=walk.records, removed=len(missing), where=where, error=SourceError)
+        gone = _make_sure(store, source, run, walk, missing)
+        guard.check(there=stored, wanted=walk.records, removed=len(gone), where=where, error=SourceError)
+        run.counts.deleted = store.remove(run.id, gone)
+    store.clear_seen()
+
+
+def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: list[str]) -> list[str]:
+    """Those of the missing that are gone indeed: asked for one by one, or missed in a second walk."""
+    if source.can_ask and len(missing) <= max(ASK_AT_LEAST, walk.pages):
+        answers = {record_id: source.has_record(record_id) for record_id in missing}
+        if None not in answers.values():
+            still = sum(1 for there in answers.values() if there)
+            if still:
+                log.info("%d records were missed by the walk but are there; the next run brings them", still)
+            return [record_id for record_id, there in answers.items() if not there]
+    log.info("%d stored records were not seen; walking %s again to be sure", len(missing), store.container_id)
+    again = _Walk(source)
+    second = store.load(
+        _noting(run, again.read()),
+        on_reject=run.reject,
+        run_id=run.id,
+        first_page=walk.pages + 1,
+    )
+    run.counts.inserted += second.inserted
+    run.counts.updated += second.updated
+    _check_complete(again, len(missing), store.container_id)
+    return store.find_missing(run.id).record_ids
+
+
+def _check_complete(walk: _Walk, missing: int, container_id: str) -> None:
+    if walk.records < SEEN_AT_LEAST * walk.total:
+        raise SourceError(
+            f"The source says that {container_id} has {walk.total} records but gave {walk.records}: the answer "
+            f"is incomplete. What it gave is stored; the {missing} stored records that it did not give were "
+            "not removed. Run again."
+        )
+
+
+def _plan_all(store: Store, walk: _Walk, run: Run, guard: DeleteGuard, stored: int, where: str) -> None:
+    """The same without a write: what is seen and what is stored are compared here."""
+    spool = Spool()
+    try:
+        for record_id in store.read_ids():
+            spool.there(record_id)
+
+        def seen() -> Iterator[list[tuple[str, bytes]]]:
+            for records in walk.read():
+                for record_id in dict(records):
+                    spool.see(record_id)
+                yield records
+
+        run.counts = store.load(seen(), on_reject=run.reject, dry_run=True)
+        missing = spool.count_unwanted()
+        if missing:
+            _check_complete(walk, missing, store.container_id)
+        guard.check(there=stored, wanted=walk.records, removed=missing, where=where, error=SourceError)
+        run.counts.deleted = missing
+    finally:
+        spool.close()
+
+
+def _noting(run: Run, pages: Iterator[list[tuple[str, bytes]]]) -> Iterator[list[tuple[str, bytes]]]:
+    for records in pages:
+        run.note(record_id for record_id, _ in records)
+        yield records
+
+
+def _set_watermark(run: Run, first: Page) -> None:
+    """Up to the source's clock as it first answered, everything will have been delivered."""
+    if first.server_time is not None:
+        run.watermark = first.server_time.isoformat()

@@ -1,0 +1,323 @@
+"""The ledger: one row in api.runs for each run, its watermark, and what it could not deliver."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import logging
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from services.utils.cli import Args, Summary
+from services.utils.errors import ServiceError, Stopped, StoreError
+from services.utils.postgrest import PostgREST
+from services.utils.records import Counts, Document, Reject
+from services.utils.session import Backoff
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT_S = 10.0
+# A run is taken for dead after 60 s without a heartbeat (api.state); waiting a little longer than that
+# lets a run start behind one that died on another machine.
+WAIT_FOR_OTHER_S = 75.0
+# The store's watermark is exact; the overlap is for a database clock that was set back by a fail-over.
+OVERLAP = dt.timedelta(seconds=1)
+_REJECTS_A_CALL = 200
+
+
+class Run:
+    """A run under way. Scripts read `since` and set `counts`; rejects are kept as they come."""
+
+    def __init__(self, store: PostgREST, args: Args, destination: str) -> None:
+        self._store = store
+        self._args = args
+        self._rejects: list[dict[str, Any]] = []
+        self._rejected_ids: set[str] = set()
+        self._open_rejects: set[str] = set()
+        self._delivered: set[str] = set()
+        self.destination = destination
+        self.id = ""
+        self.counts = Counts()
+        self.since = args.date
+        # Up to here everything has been delivered if the run ends ok: the store's clock, or for a load
+        # the source's, which the script sets. ISO-8601.
+        self.watermark: str | None = None
+        self.moves_watermark = args.date is None
+        self.status = "running"
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the run covers everything, so that the target becomes exactly the source."""
+        return self.since is None
+
+    def reject(self, reject: Reject) -> None:
+        """Keep one refused record in api.rejects, with its reason."""
+        self._rejected_ids.add(reject.record_id)
+        log.warning("record %s was refused: %s", reject.record_id, reject.reason)
+        if self._args.dry_run:
+            return
+        self._rejects.append(
+            {"record_id": reject.record_id, "reason": reject.reason, "content": _storable(reject.content)}
+        )
+        if len(self._rejects) >= _REJECTS_A_CALL:
+            self.flush_rejects()
+
+    def flush_rejects(self) -> None:
+        """Send the rejects that are waiting."""
+        if self._rejects:
+            # One record may be refused twice in a run (shaping, then sending): the last reason stands.
+            latest = {reject["record_id"]: reject for reject in self._rejects}
+            self._store.call("keep_rejects", {"run_id": self.id, "rejects": list(latest.values())})
+            self._rejects.clear()
+
+    def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
+        """Pass documents on, noting which of them had been refused before."""
+        for document in documents:
+            if document.record_id in self._open_rejects:
+                self._delivered.add(document.record_id)
+            yield document
+
+    def note(self, record_ids: Iterable[str]) -> None:
+        """As `watch`, for records known by their ids."""
+        if self._open_rejects:
+            self._delivered.update(self._open_rejects.intersection(record_ids))
+
+    def summary(self) -> Summary:
+        """What the last line of stdout says."""
+        return Summary(self.status, self.since, self.watermark if self.status == "ok" else None, self.counts)
+
+    def open(self) -> None:
+        """Write the run's row; wait while another run writes the same destination.
+
+        Raises: StoreError if that other run does not end in time.
+        """
+        if self._args.since_last or self._args.date is not None:
+            last = self._read_last_watermark()
+            if self._args.since_last:
+                self.since = last - OVERLAP if last else None
+                log.info(
+                    "changes since %s", self.since.isoformat() if self.since else "ever: no run before this"
+                )
+            else:
+                # A run from a later date leaves a gap behind the last watermark: it must not move it.
+                self.moves_watermark = (
+                    last is not None and self._args.date is not None and self._args.date <= last
+                )
+        if self._args.dry_run:
+            return
+        dead: str | None = None
+        waiting_since = time.monotonic()
+        while True:
+            answer = self._store.call(
+                "start_run",
+                {
+                    "script": self._args.script,
+                    "app": self._args.app_name,
+                    "container": self._args.container,
+                    "destination": self.destination,
+                    "env": self._args.env,
+                    "since": self.since.isoformat() if self.since else None,
+                    "host": _host(),
+                    "process": _process(os.getpid()),
+                    "dead": dead,
+                },
+            )
+            busy = answer.get("busy")
+            if busy is None:
+                self.id = answer["run_id"]
+                self.watermark = answer["watermark"]
+                self._open_rejects = self._read_open_rejects()
+                return
+            if busy["host"] == _host() and _is_gone(busy["process"]):
+                log.info("run %s died on this machine; taking its place", busy["run_id"])
+                dead = busy["run_id"]
+                continue
+            if time.monotonic() - waiting_since > WAIT_FOR_OTHER_S:
+                raise StoreError(
+                    f"Another run of {busy['script']} has been writing {self.destination} since "
+                    f"{busy['started_at']} and is still alive. Nothing was changed. Run again when it is done."
+                )
+            log.info("waiting: %s is being written by a run of %s", self.destination, busy["script"])
+            time.sleep(2 if time.monotonic() - waiting_since > 5 else 0.3)
+
+    def close(self, status: str, error: str = "") -> None:
+        """Write the run's end. A run that ended ok moves the watermark; no other does."""
+        self.status = status
+        if self._args.dry_run:
+            self.watermark = None
+            return
+        if not self.moves_watermark:
+            self.watermark = None
+        self.flush_rejects()
+        if status in ("ok", "partial"):
+            delivered = sorted(self._delivered - self._rejected_ids)
+            if self.is_full or delivered:
+                self._store.call(
+                    "close_rejects",
+                    {"run_id": self.id, "all_seen": self.is_full, "record_ids": delivered},
+                )
+        closed = self._store.call(
+            "close_run",
+            {
+                "run_id": self.id,
+                "status": status,
+                "watermark": self.watermark if status == "ok" else None,
+                **self.counts.as_dict(),
+                "error": error or None,
+            },
+            backoff=None if status in ("ok", "partial") else Backoff(attempts=4, deadline_s=20.0),
+        )
+        if closed is None and status in ("ok", "partial"):
+            raise StoreError(
+                f"Run {self.id} was taken for dead while it ran, and another took its place. What it wrote "
+                "is kept; its watermark is not. Look at the newer run."
+            )
+
+    def beat(self) -> bool:
+        """Show that the run is alive; False if it has been taken for dead."""
+        try:
+            alive = self._store.call(
+                "beat_run", {"run_id": self.id}, backoff=Backoff(attempts=2, deadline_s=HEARTBEAT_S)
+            )
+        except ServiceError as error:
+            log.debug("no heartbeat: %s", error)
+            return True
+        return alive is not None
+
+    def _read_last_watermark(self) -> dt.datetime | None:
+        from dateutil import parser as dates
+
+        found = msgspec.json.decode(
+            self._store.select(
+                "runs",
+                [
+                    ("select", "watermark"),
+                    ("script", f"eq.{self._args.script}"),
+                    ("app", f"eq.{self._args.app_name}"),
+                    ("container", f"eq.{self._args.container}"),
+                    ("destination", f"eq.{self.destination}"),
+                    ("env", f"eq.{self._args.env}"),
+                    ("status", "eq.ok"),
+                    ("watermark", "not.is.null"),
+                    ("order", "started_at.desc"),
+                    ("limit", "1"),
+                ],
+                what="last watermark",
+            )
+        )
+        return dates.isoparse(found[0]["watermark"]) if found else None
+
+    def _read_open_rejects(self) -> set[str]:
+        found = msgspec.json.decode(
+            self._store.select(
+                "rejects",
+                [
+                    ("select", "record_id"),
+                    ("destination", f"eq.{self.destination}"),
+                    ("closed_at", "is.null"),
+                    ("limit", "100000"),
+                ],
+            )
+        )
+        return {reject["record_id"] for reject in found}
+
+
+@contextlib.contextmanager
+def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
+    """Keep a run in the ledger: opened before the body, kept alive, closed as the body ends.
+
+    Args:
+        destination: what the run writes, in words ("socrata:data.example.org/abcd-1234"); two runs on one
+            destination never write at once.
+    With --dry-run nothing is written, the ledger included. An error of the body closes the run as failed
+    (Stopped: as stopped) and goes on its way, with the run's summary as `error.summary`.
+    """
+    run = Run(store, args, destination)
+    run.open()
+    over = threading.Event()
+    lost = threading.Event()
+    heart = threading.Thread(target=_keep_alive, args=(run, over, lost), daemon=True)
+    if run.id:
+        heart.start()
+    try:
+        yield run
+        over.set()
+        run.counts.rejected = max(run.counts.rejected, len(run._rejected_ids))
+        run.close("partial" if run.counts.rejected else "ok")
+    except BaseException as caught:
+        over.set()
+        error = caught
+        if lost.is_set():
+            error = StoreError(
+                f"Run {run.id} was taken for dead while it ran, and another took its place. "
+                "What it wrote is kept. Look at the newer run."
+            )
+        stopped = isinstance(error, Stopped | KeyboardInterrupt)
+        known = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__} (see the log)"
+        with contextlib.suppress(ServiceError):
+            run.close("stopped" if stopped else "failed", known)
+        run.status = "stopped" if stopped else "failed"
+        error.summary = run.summary()  # type: ignore[attr-defined]
+        raise error from (None if error is caught else caught)
+    finally:
+        over.set()
+
+
+def _keep_alive(run: Run, over: threading.Event, lost: threading.Event) -> None:
+    while not over.wait(HEARTBEAT_S):
+        if not run.beat() and not over.is_set():
+            lost.set()
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+
+
+def _storable(content: Any) -> Any:
+    """A reject's content as the json column surely takes it: a document's bytes as one text."""
+    if isinstance(content, bytes):
+        return content.decode("utf-8", "replace")
+    try:
+        text = msgspec.json.encode(content)
+    except (TypeError, ValueError, msgspec.EncodeError):
+        return None
+    # The escape that PostgreSQL refuses is harmless one level down, as text.
+    return text.decode() if b"\\u0000" in text else content
+
+
+def _host() -> str:
+    """This machine, and on Linux the process namespace: two containers may share a host name."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return f"{platform.node()} {space}".strip()
+
+
+def _process(number: int) -> str:
+    """A process' number and, on Linux, when it began: numbers come round."""
+    try:
+        began = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        began = ""
+    return f"{number} {began}".strip()
+
+
+def _is_gone(process: str) -> bool:
+    """Whether a process of this machine has ended."""
+    number = int(process.split()[0])
+    if number == os.getpid():
+        return process == _process(number)
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return _process(number) != process
+    return _process(number) != process

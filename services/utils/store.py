@@ -1,0 +1,424 @@
+"""Documents in the store: load (upsert, or replace with removal), read in key-set pages, metadata."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from services.utils.errors import OutcomeUnknown, RequestRefused, StoreError
+from services.utils.postgrest import PostgREST
+from services.utils.rawjson import decode_raw
+from services.utils.records import Counts, Document, OnReject, Reject
+from services.utils.session import Backoff
+
+log = logging.getLogger(__name__)
+
+# Two bodies in flight keep PostgREST busy; more only queue. A body is a few MB at most.
+IN_FLIGHT = 2
+BODY_ROWS = 1000
+BODY_BYTES = 4_000_000
+READ_BYTES = 4_000_000
+READ_ROWS_FIRST, READ_ROWS_MOST = 200, 5000
+_COLUMNS = "app_id,container_id,record_id,record"
+# A refusal that halving can narrow down to one document; anything else concerns the whole run.
+_DATA_STATUSES = frozenset({400, 409, 413, 422, 500})
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A full load compared with the store. record_ids: stored, but not seen at the source."""
+
+    stored: int
+    seen: int
+    record_ids: list[str]
+
+
+class _StoredRow(msgspec.Struct):
+    record_id: str
+    record: msgspec.Raw
+    updated_at: str = ""
+    deleted_at: str | None = None
+
+
+class Store:
+    """The documents of one container.
+
+    system: the source they come from, which is also the table: "knack" or "odk".
+    """
+
+    def __init__(self, postgrest: PostgREST, system: str, app_id: str, container_id: str) -> None:
+        self.postgrest = postgrest
+        self.system = system
+        self.app_id = app_id
+        self.container_id = container_id
+        self._rows = msgspec.json.Decoder(list[_StoredRow])
+        self._head = b'{"app_id":%s,"container_id":%s,"record_id":' % (
+            msgspec.json.encode(app_id),
+            msgspec.json.encode(container_id),
+        )
+
+    # -- load ------------------------------------------------------------------------------------
+
+    def load(
+        self,
+        pages: Iterable[list[tuple[str, bytes]]],
+        *,
+        on_reject: OnReject,
+        run_id: str = "",
+        first_page: int = 1,
+        dry_run: bool = False,
+        on_page: Callable[[int], None] | None = None,
+    ) -> Counts:
+        """Upsert records as documents, each byte for byte, two bodies at a time.
+
+        Args:
+            pages: lists of (record id, JSON bytes). Within a page the last of a repeated id wins.
+            run_id: of a full load: the ids of each page are kept with the run, after its documents are in,
+                so that what was not seen can be found. "" for an incremental load.
+            first_page: number of the first page in the run's list (a second pass goes on counting).
+            on_page: told how many records are in after each page.
+        Returns: counts; `inserted` includes records that came back as changed ones under a new id.
+        Raises: StoreError if the store is not there or refuses for another reason than a document.
+        """
+        total = Counts()
+
+        def finish(done: Iterable[Future[Counts]]) -> None:
+            for future in done:
+                counts = future.result()
+                total.inserted += counts.inserted
+                total.updated += counts.updated
+                total.unchanged += counts.unchanged
+                total.rejected += counts.rejected
+                if on_page is not None:
+                    on_page(total.inserted + total.updated + total.unchanged)
+
+        under_way: set[Future[Counts]] = set()
+        pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="load")
+        try:
+            for number, page in enumerate(pages, first_page):
+                records = dict(page)
+                total.read += len(records)
+                if dry_run:
+                    finish([_done(self._compare_page(records))])
+                    continue
+                while len(under_way) >= IN_FLIGHT:
+                    done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+                    finish(done)
+                under_way.add(pool.submit(self._load_page, records, run_id, number, on_reject))
+            done, under_way = wait(under_way)
+            finish(done)
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return total
+
+    def find_missing(self, run_id: str) -> Missing:
+        """What the store holds and the full load did not see."""
+        answer = self.postgrest.call("missing_records", {"run_id": run_id, **self._container()})
+        return Missing(**answer[0])
+
+    def remove(self, run_id: str, record_ids: list[str]) -> int:
+        """Make tombstones of documents, in one transaction; how many it made.
+
+        Raises: StoreError if the run has been taken for dead meanwhile.
+        """
+        return int(
+            self.postgrest.call(
+                "remove_documents", {"run_id": run_id, **self._container(), "record_ids": record_ids}
+            )
+        )
+
+    def clear_seen(self) -> None:
+        """Forget what runs that have ended had seen."""
+        self.postgrest.call("clear_load_pages", {})
+
+    def count_alive(self) -> int:
+        """How many documents are in the store and at their source."""
+        response = self.postgrest.http.request(
+            "GET",
+            f"/{self.system}",
+            params=[*self._filters(), ("deleted_at", "is.null"), ("select", "record_id"), ("limit", "1")],
+            headers={"Prefer": "count=exact"},
+            repeatable=True,
+        )
+        return int(response.headers["Content-Range"].rpartition("/")[2])
+
+    def _load_page(self, records: dict[str, bytes], run_id: str, number: int, on_reject: OnReject) -> Counts:
+        counts = Counts()
+        for batch in _split_batches(records):
+            self._load_batch(batch, counts, on_reject)
+        if run_id and records:
+            body = msgspec.json.encode([{"run_id": run_id, "page": number, "record_ids": list(records)}])
+            self.postgrest.upsert("load_pages", body, "run_id,page,record_ids", what="ids of a page")
+        return counts
+
+    def _load_batch(self, batch: list[tuple[str, bytes]], counts: Counts, on_reject: OnReject) -> None:
+        what = f"{len(batch)} records of {self.container_id}"
+        try:
+            # PostgREST's upsert refuses some escapes that a json column itself can hold.
+            if any(b"\\u0000" in record for _, record in batch):
+                raise _Escaped
+            answer = self.postgrest.upsert(self.system, self._encode(batch), _COLUMNS, what=what)
+        except _Escaped:
+            self._load_halves(batch, counts, on_reject, StoreError("refused"))
+        except RequestRefused as error:
+            if error.status not in _DATA_STATUSES:
+                raise
+            self._load_halves(batch, counts, on_reject, error)
+        except OutcomeUnknown as error:
+            # A body that breaks the connection every time may hold one document that does it.
+            if len(batch) == 1 or not self._answers():
+                raise
+            self._load_halves(batch, counts, on_reject, error)
+        else:
+            changed = int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+            updated = int(answer.headers.get("X-Documents-Updated", "0"))
+            if changed > len(batch) or updated > changed:
+                raise StoreError(
+                    f"The store says that {changed} rows changed of {len(batch)} sent. Is another trigger on "
+                    f"api.{self.system}? The rows may have been stored; run again when that is clear."
+                )
+            counts.updated += updated
+            counts.inserted += changed - updated
+            counts.unchanged += len(batch) - changed
+
+    def _load_halves(
+        self, batch: list[tuple[str, bytes]], counts: Counts, on_reject: OnReject, error: Exception
+    ) -> None:
+        if len(batch) > 1:
+            middle = len(batch) // 2
+            self._load_batch(batch[:middle], counts, on_reject)
+            self._load_batch(batch[middle:], counts, on_reject)
+            return
+        record_id, record = batch[0]
+        try:
+            counts_before = self._put_one(record_id, record)
+        except RequestRefused as refused:
+            if refused.status not in _DATA_STATUSES:
+                raise
+            counts.rejected += 1
+            reason = str(refused).rpartition(": ")[2]
+            on_reject(Reject(record_id, f"the store refused the document: {reason}", record))
+            return
+        except UnicodeDecodeError:
+            counts.rejected += 1
+            on_reject(Reject(record_id, "the document is not UTF-8", record))
+            return
+        counts.inserted += counts_before == "inserted"
+        counts.updated += counts_before == "updated"
+        counts.unchanged += counts_before == "unchanged"
+
+    def _put_one(self, record_id: str, record: bytes) -> str:
+        """Store one document by the way that takes every escape; what became of it."""
+        return str(
+            self.postgrest.call(
+                "put_document",
+                {**self._container(), "record_id": record_id, "record": record.decode("utf-8")},
+            )
+        )
+
+    def _answers(self) -> bool:
+        """Whether the store is there at all, with a question that costs nothing."""
+        try:
+            self.postgrest.http.request(
+                "GET",
+                f"/{self.system}",
+                params=[("select", "record_id"), ("limit", "0")],
+                repeatable=True,
+                backoff=Backoff(attempts=2, deadline_s=20.0),
+            )
+        except (OutcomeUnknown, RequestRefused):
+            return False
+        return True
+
+    def _encode(self, batch: list[tuple[str, bytes]]) -> bytes:
+        encode = msgspec.json.encode
+        head = self._head
+        return (
+            b"["
+            + b",".join(
+                [b'%s%s,"record":%s}' % (head, encode(record_id), record) for record_id, record in batch]
+            )
+            + b"]"
+        )
+
+    def _compare_page(self, records: dict[str, bytes]) -> Counts:
+        """What loading a page would do, found by reading only."""
+        counts = Counts()
+        for batch in _split_batches(records, rows=100):
+            found, cut = decode_raw(
+                self._rows,
+                self.postgrest.select(
+                    self.system,
+                    [
+                        *self._filters(),
+                        ("select", "record_id,record,updated_at,deleted_at"),
+                        ("record_id", f"in.({','.join(quote(record_id) for record_id, _ in batch)})"),
+                    ],
+                ),
+            )
+            known = {row.record_id: (cut(row.record), row.deleted_at) for row in found}
+            for record_id, record in batch:
+                if record_id not in known:
+                    counts.inserted += 1
+                elif known[record_id] == (record, None):
+                    counts.unchanged += 1
+                else:
+                    counts.updated += 1
+        return counts
+
+    # -- read ------------------------------------------------------------------------------------
+
+    def read(self, *, since: str | None = None, deleted: bool = False) -> Iterator[Document]:
+        """Documents in key-set pages sized by bytes; what was read is never skipped or repeated by edits.
+
+        Args:
+            since: ISO-8601: those that changed, were deleted or came back at or after it, oldest first;
+                a document that changes while it is read comes again. None: all that are alive, by id.
+            deleted: with since None, tombstones too.
+        """
+        order = "updated_at,record_id" if since else "record_id"
+        last: _StoredRow | None = None
+        rows = READ_ROWS_FIRST
+        while True:
+            params = [
+                *self._filters(),
+                ("select", "record_id,record,updated_at,deleted_at"),
+                ("order", order),
+                ("limit", str(rows)),
+            ]
+            if since:
+                at = last.updated_at if last else since
+                params.append(("updated_at", f"gte.{at}"))
+                if last:
+                    key = quote(last.record_id)
+                    params.append(("or", f"(updated_at.gt.{quote(at)},record_id.gt.{key})"))
+            else:
+                if not deleted:
+                    params.append(("deleted_at", "is.null"))
+                if last:
+                    params.append(("record_id", f"gt.{last.record_id}"))
+            body = self.postgrest.select(self.system, params, what=f"documents of {self.container_id}")
+            page, cut = decode_raw(self._rows, body)
+            for row in page:
+                yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
+            if len(page) < rows:
+                return
+            last = page[-1]
+            average = max(1, len(body) // len(page))
+            rows = min(READ_ROWS_MOST, max(1, READ_BYTES // average))
+
+    def read_ids(self) -> Iterator[str]:
+        """Ids of all records that are alive, in order, in key-set pages."""
+        last = ""
+        while True:
+            params = [*self._filters(), ("select", "record_id"), ("deleted_at", "is.null")]
+            params += [("order", "record_id"), ("limit", "20000")]
+            if last:
+                params.append(("record_id", f"gt.{last}"))
+            page = msgspec.json.decode(self.postgrest.select(self.system, params, what="ids"))
+            for row in page:
+                yield row["record_id"]
+            if len(page) < 20000:
+                return
+            last = page[-1]["record_id"]
+
+    def read_alive_ids(self, record_ids: list[str]) -> set[str]:
+        """Which of these records are in the container now."""
+        alive: set[str] = set()
+        for start in range(0, len(record_ids), 100):
+            part = record_ids[start : start + 100]
+            found = self.postgrest.select(
+                self.system,
+                [
+                    *self._filters(),
+                    ("select", "record_id"),
+                    ("deleted_at", "is.null"),
+                    ("record_id", f"in.({','.join(map(quote, part))})"),
+                ],
+            )
+            alive.update(row["record_id"] for row in msgspec.json.decode(found))
+        return alive
+
+    # -- metadata --------------------------------------------------------------------------------
+
+    def read_metadata(self) -> dict[str, Any] | None:
+        """The app's metadata, or None if it was never loaded."""
+        return read_metadata(self.postgrest, self.app_id)
+
+    def _container(self) -> dict[str, str]:
+        return {"source": self.system, "app_id": self.app_id, "container_id": self.container_id}
+
+    def _filters(self) -> list[tuple[str, str]]:
+        return [("app_id", f"eq.{self.app_id}"), ("container_id", f"eq.{self.container_id}")]
+
+
+def load_metadata(postgrest: PostgREST, app_id: str, metadata: bytes, *, dry_run: bool = False) -> str:
+    """Keep a Knack app's metadata, byte for byte; "inserted", "updated" or "unchanged".
+
+    Raises: StoreError if the store refuses it.
+    """
+    known = _select_metadata(postgrest, app_id)
+    if known is not None and known == metadata:
+        return "unchanged"
+    if not dry_run:
+        body = b'[{"app_id":%s,"metadata":%s}]' % (msgspec.json.encode(app_id), metadata)
+        postgrest.upsert("knack_metadata", body, "app_id,metadata", what="metadata")
+    return "inserted" if known is None else "updated"
+
+
+def decode_metadata(metadata: bytes) -> dict[str, Any]:
+    """A metadata document's value."""
+    value: dict[str, Any] = msgspec.json.decode(metadata)
+    return value
+
+
+def read_metadata(postgrest: PostgREST, app_id: str) -> dict[str, Any] | None:
+    """A Knack app's metadata, or None if it was never loaded."""
+    known = _select_metadata(postgrest, app_id)
+    return None if known is None else decode_metadata(known)
+
+
+class _StoredMetadata(msgspec.Struct):
+    metadata: msgspec.Raw
+
+
+def _select_metadata(postgrest: PostgREST, app_id: str) -> bytes | None:
+    body = postgrest.select("knack_metadata", [("app_id", f"eq.{app_id}"), ("select", "metadata")])
+    found = msgspec.json.decode(body, type=list[_StoredMetadata])
+    return bytes(found[0].metadata) if found else None
+
+
+def quote(value: str) -> str:
+    """A value as PostgREST takes it inside in.(...), or=(...): double quotes, with \\ and " escaped."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _split_batches(
+    records: dict[str, bytes], rows: int = BODY_ROWS, size: int = BODY_BYTES
+) -> Iterator[list[tuple[str, bytes]]]:
+    batch: list[tuple[str, bytes]] = []
+    filled = 0
+    for record_id, record in records.items():
+        if batch and (len(batch) >= rows or filled + len(record) > size):
+            yield batch
+            batch, filled = [], 0
+        batch.append((record_id, record))
+        filled += len(record)
+    if batch:
+        yield batch
+
+
+def _done(counts: Counts) -> Future[Counts]:
+    future: Future[Counts] = Future()
+    future.set_result(counts)
+    return future
+
+
+class _Escaped(Exception):
+    """A batch that PostgREST's upsert is known to refuse."""
