@@ -1,0 +1,51 @@
+"""Fixtures that many tests share. Those that start servers do so only where a test asks for them.
+
+stack        (whole session) PostgreSQL and PostgREST with the schema applied: `stack.url`, `stack.token(role)`,
+             `stack.execute(sql)`, `stack.stop_database()` ...; a test that stops a part starts it again
+clean_store  the same stack with every table of schema api empty
+store_env    variables for a child process that works on the stack, and none of the developer's own
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from dev import stack as stacks
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[stacks.Stack]:
+    """A store for all tests of the session."""
+    with stacks.run() as running:
+        yield running
+
+
+@pytest.fixture
+def clean_store(stack: stacks.Stack) -> stacks.Stack:
+    """The store without a row. It is emptied before the test: what a failed test left can be looked at."""
+    stack.start_database()
+    stack.start_postgrest()
+    stack.execute("""
+        do $$
+        declare
+          tables text;
+        begin
+          set local lock_timeout = '10s';
+          select string_agg(format('%I.%I', schemaname, tablename), ', ') into tables
+            from pg_tables where schemaname = 'api' and tablename not like '%migration%';
+          if tables is not null then
+            execute 'truncate ' || tables || ' restart identity cascade';
+          end if;
+        end $$
+    """)
+    return stack
+
+
+@pytest.fixture
+def store_env(stack: stacks.Stack) -> dict[str, str]:
+    """What a script needs to find the store, as a scheduler would set it."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {**kept, **stack.env()}

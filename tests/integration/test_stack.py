@@ -1,0 +1,306 @@
+"""dev.stack with real servers: start, cut off, crash, share a machine, come back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import requests
+
+from dev import stack as stacks
+from dev.stack import binaries, lifecycle, processes
+from services.utils.errors import ConfigError, StoreError
+
+PROJECT = Path(stacks.__file__).resolve().parents[2]
+# The database on PATH, if there is one, and the package's: both must do.
+SEARCH_PATHS = [None, ""] if shutil.which("initdb") else [""]
+
+
+def read_status(store: stacks.Stack, token: str = "", table: str = "knack") -> int:
+    """The HTTP status of a read, 0 if nobody answers."""
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        return requests.get(f"{store.url}/{table}", headers=headers, timeout=30).status_code
+    except requests.ConnectionError:
+        return 0
+
+
+def wait_for(what: Callable[[], bool], deadline_s: float = 30) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + deadline_s
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def find_servers(store: stacks.Stack) -> list[psutil.Process]:
+    """Every process of the stack's servers."""
+    return processes.find_postgres(store.data) + processes.find_postgrest(store.postgrest_config)
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it runs; an ended process that nobody asked for its exit code yet does not."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for a stack that stays; what runs there is stopped in the end."""
+    yield tmp_path / "kept"
+    found = stacks.read_stack(tmp_path / "kept")
+    if found is not None:
+        found.stop()
+        for path in (found.data, found.sockets):
+            binaries.remove_folder(path)
+
+
+def test_stack__serves_the_schema(stack: stacks.Stack) -> None:
+    """A loader may read the documents; a stranger, a stale token and a wrong secret may not."""
+    assert read_status(stack, stack.token("api_user")) == 200
+    assert read_status(stack) == 401
+    assert read_status(stack, stack.token("api_user", lifetime_s=-60)) == 401
+    assert read_status(stack, stack.token("api_user")[:-4] + "AAAA") == 401
+
+
+def test_clean_store__empties_every_table(clean_store: stacks.Stack, request: pytest.FixtureRequest) -> None:
+    """A test that asks for the clean store finds no row of the tests before it."""
+    insert = "insert into api.knack (app_id, container_id, record_id, record) values ('a', 'c', 'r', '{}')"
+    clean_store.execute(insert)
+    clean_store.execute(insert.replace("'r'", "%s"), ["r2"])
+    # The fixture's own function, as the next test would call it.
+    from tests import conftest
+
+    conftest.clean_store.__wrapped__(clean_store)  # type: ignore[attr-defined]
+    assert clean_store.execute("select count(*) from api.knack") == [(0,)]
+
+
+def test_store_env__names_the_store_alone(stack: stacks.Stack, store_env: dict[str, str]) -> None:
+    """A script finds the store by these variables, and the address in them answers."""
+    assert store_env["PGREST_ENDPOINT"] == stack.url
+    assert {name for name in store_env if name.startswith(("PG", "DATABASE"))} == set(stack.env())
+
+
+@pytest.mark.parametrize("search_path", SEARCH_PATHS)
+def test_run__each_postgres_cut_off_and_back(search_path: str | None) -> None:
+    """Whichever PostgreSQL it is: data outlive an outage, ports stay, and nothing is left in the end."""
+    with stacks.run(migrate=False, search_path=search_path) as store:
+        store.execute("create table api.kept as select 1 as n; grant usage on schema api to anon")
+        store.execute("grant select on api.kept to anon; notify pgrst, 'reload schema'")
+        wait_for(lambda: read_status(store, table="kept") == 200)
+        store.stop_database()
+        assert not store.is_database_running()
+        assert read_status(store, table="kept") == 503
+        store.stop_database()
+        store.start_database()
+        store.start_database()
+        assert store.execute("select n from api.kept") == [(1,)]
+        store.stop_postgrest()
+        assert read_status(store, table="kept") == 0
+        store.start_postgrest()
+        assert read_status(store, table="kept") == 200
+        running = find_servers(store)
+    assert not any(is_alive(process) for process in running)
+    assert not store.folder.exists()
+
+
+def test_run__two_at_once_and_an_exception() -> None:
+    """Two stacks share nothing; both are stopped and removed when the block is left by an exception."""
+    with (
+        pytest.raises(KeyError),
+        stacks.run(migrate=False) as one,
+        stacks.run(migrate=False, pool=3) as two,
+    ):
+        one.execute("create table api.mine ()")
+        assert two.execute("select to_regclass('api.mine')") == [(None,)]
+        ports = [(each.port, each.admin_port, each.database_port) for each in (one, two)]
+        assert len({port for triple in ports for port in triple}) == 6
+        raise KeyError
+    assert not find_servers(one) and not find_servers(two)
+    assert not one.folder.exists() and not two.folder.exists()
+
+
+OWNER = """
+import sys, time
+from dev import stack
+with stack.run(migrate=False) as store:
+    print(store.folder, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_run__owner_killed() -> None:
+    """When the owning process is killed, its servers end and the throw-away folder goes."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    folder = Path(owner.stdout.readline().strip())
+    store = stacks.read_stack(folder)
+    assert store is not None
+    running = find_servers(store)
+    assert len(running) > 2
+    owner.kill()
+    owner.communicate()
+    wait_for(lambda: not folder.exists())
+    wait_for(lambda: not any(is_alive(process) for process in running))
+
+
+def test_sweep__owner_and_keeper_killed() -> None:
+    """Where the keeper was killed too, the next stack that starts removes what is left."""
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    folder = Path(owner.stdout.readline().strip())
+    store = stacks.read_stack(folder)
+    assert store is not None
+    running = find_servers(store)
+    (keeper,) = [
+        child for child in psutil.Process(owner.pid).children() if "dev.stack.keeper" in child.cmdline()
+    ]
+    keeper.kill()
+    owner.kill()
+    owner.communicate()
+    assert all(is_alive(process) for process in running)
+    lifecycle.sweep()
+    assert not folder.exists()
+    assert not any(is_alive(process) for process in running)
+
+
+def test_sweep__spares_the_living() -> None:
+    """A stack whose owner lives is left alone."""
+    with stacks.run(migrate=False) as store:
+        lifecycle.sweep()
+        assert store.is_postgrest_ready() and store.execute("select 1") == [(1,)]
+
+
+def test_bring_up__again_and_after_a_crash(folder: Path) -> None:
+    """A second `up` reuses; after a crash `up` comes back with the same data, address and secrets."""
+    first, ran = stacks.bring_up(folder, migrate=False)
+    assert not ran
+    first.execute("create table api.kept as select 1 as n")
+    again, ran = stacks.bring_up(folder, migrate=False)
+    assert ran
+    assert again == first
+    assert (folder / ".env").read_text() == stacks.format_env(first.env())
+
+    for process in find_servers(first):
+        process.kill()
+    wait_for(lambda: not find_servers(first))
+    # The dead server's number may meanwhile be that of another program.
+    pid_file = first.data / "postmaster.pid"
+    sleeper = subprocess.Popen(["sleep", "60"])
+    try:
+        pid_file.write_text(f"{sleeper.pid}\n" + pid_file.read_text().split("\n", 1)[1])
+        after_crash, ran = stacks.bring_up(folder, migrate=False)
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+    assert not ran
+    assert after_crash == first
+    assert after_crash.execute("select n from api.kept") == [(1,)]
+
+    assert stacks.take_down(folder)
+    assert not stacks.take_down(folder)
+    assert not find_servers(first)
+    assert stacks.take_down(folder, remove=True) is False
+    assert not folder.exists() and not first.data.exists() and not first.sockets.exists()
+
+
+def test_bring_up__ports_taken_meanwhile(folder: Path) -> None:
+    """Ports that another program took while the stack was down are replaced; the rest stays."""
+    first, _ = stacks.bring_up(folder, migrate=False)
+    first.execute("create table api.kept as select 1 as n")
+    stacks.take_down(folder)
+    taken = [socket.create_server(("127.0.0.1", port)) for port in (first.database_port, first.admin_port)]
+    try:
+        second, ran = stacks.bring_up(folder, migrate=False)
+    finally:
+        for listener in taken:
+            listener.close()
+    assert not ran
+    assert second.database_port != first.database_port and second.admin_port != first.admin_port
+    assert second.execute("select n from api.kept") == [(1,)]
+    assert stacks.read_stack(folder) == second
+
+
+def test_bring_up__folder_in_use(folder: Path) -> None:
+    """A folder has one user at a time: neither takes the other's servers away."""
+    with stacks.run(folder, migrate=False) as store, pytest.raises(ConfigError, match="in use by another"):
+        stacks.bring_up(folder, migrate=False)
+    assert store.data.exists() and not find_servers(store)
+    up, _ = stacks.bring_up(folder, migrate=False)
+    with pytest.raises(ConfigError, match="is up in the background"), stacks.run(folder, migrate=False):
+        pass
+    assert up.is_postgrest_ready()
+
+
+def test_bring_up__data_of_another_version(folder: Path) -> None:
+    """Data of another PostgreSQL are refused in one line, not tried."""
+    with stacks.run(folder, migrate=False) as store:
+        version_file = store.data / "PG_VERSION"
+    version_file.write_text("9\n")
+    with pytest.raises(ConfigError, match=r"made by PostgreSQL 9, the one found now is \d+ .*--remove"):
+        stacks.bring_up(folder, migrate=False)
+
+
+def test_run__a_server_that_fails(folder: Path) -> None:
+    """What a server says before it gives up is in the error, and nothing keeps running."""
+    with stacks.run(folder, migrate=False) as store:
+        settings = store.data / "postgresql.conf"
+    settings.write_text("shared_buffers = 'many'\n")
+    with pytest.raises(StoreError, match="postgres ended with 1 .*shared_buffers"):
+        stacks.bring_up(folder, migrate=False)
+    assert not find_servers(store)
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m dev.stack` as people type it."""
+    return subprocess.run(
+        [sys.executable, "-m", "dev.stack", *arguments],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_command__up_status_env_down(folder: Path) -> None:
+    """The servers outlive the command that started them; each command's exit code says how it stands."""
+    flags = ("--folder", str(folder))
+    for name in ("status", "env"):
+        assert run_command(name, *flags).returncode == 1
+    assert run_command("sideways").returncode == 2
+
+    up = run_command("up", *flags)
+    assert (up.returncode, up.stdout) == (0, ""), up.stderr
+    assert "is up: PostgREST at http://127.0.0.1:" in up.stderr
+    status = run_command("status", *flags)
+    assert (status.returncode, status.stdout.splitlines()[0]) == (0, "up")
+    env = run_command("env", *flags)
+    assert env.returncode == 0
+    assert env.stdout == (folder / ".env").read_text()
+    variables = dict(line.split("=", 1) for line in env.stdout.splitlines())
+    assert requests.get(variables["PGREST_ENDPOINT"] + "/knack", timeout=30).status_code == 401
+
+    store = stacks.read_stack(folder)
+    assert store is not None
+    os.kill(processes.find_postgrest(store.postgrest_config)[0].pid, signal.SIGKILL)
+    half = run_command("status", *flags)
+    assert (half.returncode, half.stdout) == (1, "half up: PostgreSQL only\n")
+    assert "is up:" in run_command("up", *flags).stderr
+
+    down = run_command("down", "--remove", *flags)
+    assert down.returncode == 0 and "is down" in down.stderr
+    assert not folder.exists() and not find_servers(store)
+    down = run_command("down", *flags)
+    assert down.returncode == 0 and "was not up" in down.stderr
