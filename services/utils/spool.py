@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 
 class Spool:
@@ -80,8 +81,8 @@ class Spool:
 
     def unwanted(self) -> Iterator[tuple[str, str]]:
         """(key, note) of what the target holds and nobody wants, in the order of keys."""
-        yield from self._db.execute(
-            "select key, note from keys where note is not null and not wanted order by key"
+        yield from _loop(
+            self._db.execute("select key, note from keys where note is not null and not wanted order by key")
         )
 
     def put(self, queue: str, key: str, body: bytes) -> None:
@@ -101,4 +102,12 @@ class Spool:
 
     def take(self, queue: str) -> Iterator[tuple[str, bytes]]:
         """(key, body) of a queue's messages, in the order they were put; they stay there."""
-        yield from self._db.execute("select key, body from queue where queue = ? order by rowid", (queue,))
+        yield from _loop(
+            self._db.execute("select key, body from queue where queue = ? order by rowid", (queue,))
+        )
+
+
+def _loop(cursor: sqlite3.Cursor) -> Iterator[Any]:
+    """The rows of a cursor, which may be left halfway, also after `close`."""
+    for row in cursor:  # noqa: UP028 - `yield from` would close the cursor, an error on a closed database
+        yield row

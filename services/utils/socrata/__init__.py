@@ -1,0 +1,31 @@
+"""Socrata, a destination: shaping rows for a dataset and publishing them.
+
+client.py  signing in, answers read, a dataset's columns and keys
+values.py  one value as its column takes it
+shape.py   rows: which name feeds which column
+plan.py    what will be sent, spooled on disk
+send.py    batches, every answer checked, bad rows found
+publish.py plan, brake, send, verify
+"""
+
+from services.utils.socrata.client import Dataset, connect, count_rows, fetch_keys, geo_columns, open_dataset
+from services.utils.socrata.publish import publish
+from services.utils.socrata.send import Limits
+from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
+from services.utils.socrata.values import Unfit
+
+__all__ = [
+    "Dataset",
+    "Limits",
+    "RowShape",
+    "Unfit",
+    "build_row",
+    "compile_shape",
+    "connect",
+    "count_rows",
+    "fetch_keys",
+    "geo_columns",
+    "match_columns",
+    "open_dataset",
+    "publish",
+]
