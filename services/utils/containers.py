@@ -57,8 +57,9 @@ class Container:
     project_id: str = ""
     form_id: str = ""
     attachments: Any = None
-    # Set by find_container: other containers feed the same dataset; where in dev no override stands.
-    shares_dataset: bool = False
+    # Set by find_container. Containers, of any app, that feed the same dataset, this one left out.
+    siblings: tuple[str, ...] = ()
+    # Destinations that -e dev may not write, because they have no override.
     dev_blocked: tuple[str, ...] = ()
 
     @property
@@ -85,7 +86,7 @@ class Container:
         return str(value)
 
 
-_NOT_SETTINGS = {"system", "app", "id", "env", "shares_dataset", "dev_blocked"}
+_NOT_SETTINGS = {"system", "app", "id", "env", "siblings", "dev_blocked"}
 KNOWN_KEYS = tuple(f.name for f in fields(Container) if f.name not in _NOT_SETTINGS) + ("dev",)
 _LISTS = ("location_fields", "fields", "exclude_fields")
 _TEXTS = (
@@ -124,14 +125,19 @@ def read_config(folder: Path | None = None) -> dict[str, dict[str, dict[str, Any
 
 
 def find_container(
-    config: Mapping[str, Mapping[str, Mapping[str, Any]]], app: str, container_id: str, env: str
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    app: str,
+    container_id: str,
+    env: str,
+    sources: tuple[str, ...] = ("knack",),
 ) -> Container:
     """Look up one container, with the overrides of its env laid over.
 
+    sources: those that the script can work with.
     Raises: ConfigError if the app or container is not configured (the nearest names are said), or if one
     of its settings is wrong.
     """
-    system = find_system(config, app)
+    system = find_system(config, app, sources)
     containers = config[system][app]
     if container_id not in containers:
         raise ConfigError(
@@ -145,15 +151,20 @@ def find_container(
         settings.update(overrides)
         blocked = tuple(key for key in DESTINATION_KEYS if key not in overrides)
     found = Container(system=system, app=app, id=container_id, env=env, dev_blocked=blocked, **settings)
-    return replace(found, shares_dataset=_is_shared(config, found))
+    return replace(found, siblings=_find_siblings(config, found))
 
 
-def find_app(config: Mapping[str, Mapping[str, Any]], app: str, container_id: str = "") -> str:
+def find_app(
+    config: Mapping[str, Mapping[str, Any]],
+    app: str,
+    container_id: str = "",
+    sources: tuple[str, ...] = ("knack",),
+) -> str:
     """Which source an app belongs to, for commands that work on a whole app.
 
     Raises: ConfigError if the app, or the container if one is named, is not configured.
     """
-    system = find_system(config, app)
+    system = find_system(config, app, sources)
     if container_id and container_id not in config[system][app]:
         raise ConfigError(
             f"The app {app!r} has no container {container_id!r} in config/{system}.py"
@@ -162,13 +173,20 @@ def find_app(config: Mapping[str, Mapping[str, Any]], app: str, container_id: st
     return system
 
 
-def find_system(config: Mapping[str, Mapping[str, Any]], app: str) -> str:
+def find_system(
+    config: Mapping[str, Mapping[str, Any]], app: str, sources: tuple[str, ...] = SYSTEMS
+) -> str:
     """Which source an app belongs to: "knack" or "odk".
 
-    Raises: ConfigError if no file lists it.
+    Raises: ConfigError if no file lists it, or if it is of another source than those that are wanted.
     """
     for system in SYSTEMS:
         if app in config[system]:
+            if system not in sources:
+                raise ConfigError(
+                    f"{app!r} stands in config/{system}.py, and this command works with {' and '.join(sources)} "
+                    "only. Nothing was sent."
+                )
             return system
     apps = [name for system in SYSTEMS for name in config[system]]
     raise ConfigError(f"No app {app!r} is configured{_name_nearest(app, apps)}. Nothing was sent.")
@@ -264,18 +282,23 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
     return value
 
 
-def _is_shared(config: Mapping[str, Mapping[str, Mapping[str, Any]]], found: Container) -> bool:
-    """Whether another container, of any app, feeds the same dataset."""
-    if not found.socrata_resource_id:
-        return False
+def _find_siblings(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]], found: Container
+) -> tuple[str, ...]:
+    """Other containers that feed the same dataset."""
+    siblings = []
     for held in config.values():
         for app, containers in held.items():
             for container_id, settings in containers.items():
                 over = settings.get("dev") if found.env == "dev" else None
                 dataset = {**settings, **(over or {})}.get("socrata_resource_id")
-                if dataset == found.socrata_resource_id and (app, container_id) != (found.app, found.id):
-                    return True
-    return False
+                if (
+                    found.socrata_resource_id
+                    and dataset == found.socrata_resource_id
+                    and (app, container_id) != (found.app, found.id)
+                ):
+                    siblings.append(container_id)
+    return tuple(siblings)
 
 
 def _name_nearest(name: str, known: Any) -> str:

@@ -93,6 +93,11 @@ class SocrataSettings:
     password: str
     app_token: str
 
+    @property
+    def host(self) -> str:
+        """The portal's host, which with a dataset's id names it."""
+        return urlsplit(self.url).netloc
+
 
 @dataclass(frozen=True)
 class AgolSettings:

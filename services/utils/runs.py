@@ -58,6 +58,11 @@ class Run:
         """Whether the run covers everything, so that the target becomes exactly the source."""
         return self.since is None
 
+    @property
+    def since_text(self) -> str | None:
+        """`since` as the store takes it, or None for everything."""
+        return self.since.isoformat() if self.since else None
+
     def reject(self, reject: Reject) -> None:
         """Keep one refused record in api.rejects, with its reason."""
         self._rejected_ids.add(reject.record_id)

@@ -346,6 +346,41 @@ class Store:
 
     # -- metadata --------------------------------------------------------------------------------
 
+    def skip_alive_elsewhere(
+        self, documents: Iterable[Document], siblings: Iterable[str]
+    ) -> Iterator[Document]:
+        """Pass documents on, but no tombstone whose record is alive in another container of the same app.
+
+        Two views of one object may feed one dataset: a record that moved from one to the other stays there.
+        """
+        others = [Store(self.postgrest, self.system, self.app_id, sibling) for sibling in siblings]
+        if not others:
+            yield from documents
+            return
+        dead: list[Document] = []
+        for document in documents:
+            if document.deleted:
+                dead.append(document)
+            else:
+                yield document
+            if len(dead) >= 100:
+                yield from _drop_alive(dead, others)
+                dead = []
+        yield from _drop_alive(dead, others)
+
+    def require_metadata(self) -> dict[str, Any]:
+        """The app's metadata.
+
+        Raises: StoreError if it was never loaded.
+        """
+        metadata = self.read_metadata()
+        if metadata is None:
+            raise StoreError(
+                f"The store has no metadata of the app {self.app_id}, so fields have no names. Nothing was "
+                "published. Run metadata_to_postgrest.py first."
+            )
+        return metadata
+
     def read_metadata(self) -> dict[str, Any] | None:
         """The app's metadata, or None if it was never loaded."""
         return read_metadata(self.postgrest, self.app_id)
@@ -412,6 +447,12 @@ def _split_batches(
         filled += len(record)
     if batch:
         yield batch
+
+
+def _drop_alive(dead: list[Document], others: list[Store]) -> Iterator[Document]:
+    record_ids = [document.record_id for document in dead]
+    alive = set().union(*(other.read_alive_ids(record_ids) for other in others)) if dead else set()
+    return (document for document in dead if document.record_id not in alive)
 
 
 def _done(counts: Counts) -> Future[Counts]:

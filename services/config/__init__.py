@@ -1,0 +1,1 @@
+"""Which containers there are and where they are published: data only, read but never executed."""

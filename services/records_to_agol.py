@@ -1,0 +1,48 @@
+"""Publish a container's records from the store to its ArcGIS Online layer or table.
+
+python services/records_to_agol.py -a data-tracker -c object_31 -e prod --since-last
+"""
+
+from services.utils import agol, cli, containers, env, knack, runs
+from services.utils.guard import DeleteGuard
+from services.utils.postgrest import PostgREST
+from services.utils.store import Store
+
+
+def main(args: cli.Args) -> cli.Summary:
+    """Read documents, shape them as features, bring the layer in step."""
+    config = containers.read_config(cli.config_folder())
+    container = containers.find_container(config, args.app_name, args.container, args.env)
+    service = container.require("service_id", "publish to ArcGIS Online")
+    layer_id = container.require("layer_id", "publish to ArcGIS Online")
+    settings = env.load(["knack_app", "store", "agol"])
+    store = Store(PostgREST(settings.store), "knack", settings.knack.app_id, container.id)
+    with runs.record_run(store.postgrest, args, f"agol:{service}/{container.item_type}/{layer_id}") as run:
+        app = knack.open_app(store.require_metadata())
+        formatter = knack.compile_formatter(
+            app,
+            container.id,
+            location_fields=container.location_fields,
+            fields=container.fields or None,
+            exclude_fields=container.exclude_fields,
+        )
+        login = settings.agol
+        portal = agol.connect(login.url, login.username, login.password, login.client)
+        layer = agol.open_layer(portal, service, layer_id, container.item_type)
+        documents = store.read(since=run.since_text)
+        run.counts = agol.publish(
+            knack.format_rows(run.watch(documents), formatter, on_reject=run.reject),
+            layer,
+            key_field=container.upsert_matching_field,
+            location_field=knack.name_places(formatter) if container.item_type == "layer" else None,
+            replace=run.is_full,
+            guard=DeleteGuard(args.max_delete_pct, args.allow_empty),
+            dry_run=args.dry_run,
+            on_reject=run.reject,
+        )
+    return run.summary()
+
+
+if __name__ == "__main__":
+    parser = cli.make_parser("records_to_agol", __doc__, writes="documents")
+    cli.run_script("records_to_agol", parser, main)
