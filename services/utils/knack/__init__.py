@@ -1,0 +1,38 @@
+"""Knack: a source (fetch, metadata, rows)."""
+
+from services.utils.knack.fetch import Knack, KnackSource, find_app, open_source
+from services.utils.knack.metadata import (
+    FieldDef,
+    KnackApp,
+    date_format,
+    find_timezone,
+    open_app,
+    to_knack_date,
+)
+from services.utils.knack.rows import (
+    RowFormatter,
+    build_row_names,
+    compile_formatter,
+    find_addresses,
+    format_rows,
+    name_places,
+)
+
+__all__ = [
+    "FieldDef",
+    "Knack",
+    "KnackApp",
+    "KnackSource",
+    "RowFormatter",
+    "build_row_names",
+    "compile_formatter",
+    "date_format",
+    "find_addresses",
+    "find_app",
+    "find_timezone",
+    "format_rows",
+    "name_places",
+    "open_app",
+    "open_source",
+    "to_knack_date",
+]

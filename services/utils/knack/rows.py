@@ -1,0 +1,246 @@
+"""Knack documents as rows: people's names, values as knackpy's Record.format() gives them.
+
+formatter = compile_formatter(app, "object_9", location_fields=["field_63"], exclude_fields=["Findings"])
+rows = format_rows(documents, formatter, on_reject=rejects.append)
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from services.utils.errors import ConfigError
+from services.utils.knack.metadata import FieldDef, KnackApp
+from services.utils.knack.values import Reader, WallClock, build_place_reader, build_reader
+from services.utils.records import Document, OnReject, Reject, Row
+
+log = logging.getLogger(__name__)
+
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class RowFormatter:
+    """Shapes the records of one container. Made by `compile_formatter`.
+
+    names: {field key: row name}, with "id" for the record's id. types: {row name: Knack's field type}; the
+    record's id has the type "id". Both hold the published fields only, in the order of the row.
+    """
+
+    def __init__(self, columns: Sequence[tuple[str, str, str, Reader]], places: Sequence[str] = ()) -> None:
+        self.places = list(places)
+        self.names = {key: name for key, name, _, _ in columns}
+        self.types = {name: type_ for _, name, type_, _ in columns}
+        self._readers = [(name, reader) for _, name, _, reader in columns]
+
+    def format(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Shape one record as a row's values; the record is left unchanged.
+
+        Text, numbers and yes/no stay as they are, dates are ISO-8601 with offset, addresses one line, choices
+        and connections joined by ", ", location fields {"latitude", "longitude", ...} (see
+        `values.build_place_reader`). None: blank, or not in the record. Odd values never raise: see `values`.
+        A list or object that no rule is for (addresses behind a connection to many) is given as it is.
+        """
+        return {name: read(record) for name, read in self._readers}
+
+
+def compile_formatter(
+    app: KnackApp,
+    container_id: str,
+    *,
+    location_fields: Iterable[str] = (),
+    fields: Iterable[str] | None = None,
+    exclude_fields: Iterable[str] = (),
+) -> RowFormatter:
+    """Prepare the shaping of a container's records.
+
+    Args:
+        location_fields: address fields to give as places with coordinates instead of one line.
+        fields: the only fields to publish; None publishes all. The record's id always is.
+        exclude_fields: fields not to publish, also if `fields` names them.
+        Entries are field keys, row names, or names as people see them in Knack; a name that several fields
+        share means all of them. Row names do not depend on what is left out.
+    Raises: ConfigError if the container is not known, an entry names none of its fields, or a location field is
+        no address or is left out.
+    """
+    found = app.fields(container_id)
+    names = build_row_names(found)
+    left = {field.key for field in found}
+    if fields is not None:
+        left = _find_keys(fields, found, names, container_id, "fields")
+    excluded = _find_keys(exclude_fields, found, names, container_id, "exclude_fields")
+    if "id" in excluded:
+        raise ConfigError(
+            f"{container_id}: exclude_fields names the record's id, by which rows are told apart. Nothing was "
+            "sent. Take it out of exclude_fields."
+        )
+    left -= excluded
+    places = _find_keys(location_fields, found, names, container_id, "location_fields")
+    types = {field.key: field.type for field in found}
+    for key in sorted(places):
+        if types.get(key) != "address":
+            raise ConfigError(
+                f"{container_id}: location_fields names {key} ({names.get(key, 'id')!r}), a field of type "
+                f"{types.get(key, 'id')!r}; only an address has coordinates. Nothing was sent. Correct location_fields."
+            )
+        if key not in left:
+            raise ConfigError(
+                f"{container_id}: location_fields names {key} ({names[key]!r}), which fields or exclude_fields leave "
+                "out. Nothing was sent. Publish it, or take it out of location_fields."
+            )
+    renamed = [
+        names[field.key] for field in found if names[field.key] != _name_row(field) and field.key in left
+    ]
+    if renamed:
+        log.warning(
+            "%s: fields that share their name with another are published as %s",
+            container_id,
+            ", ".join(renamed),
+        )
+    clock = WallClock(app.timezone)
+    columns = [("id", "id", "id", build_reader("id", "id", clock))]
+    for field in found:
+        if field.key in left:
+            reader = (
+                build_place_reader(field.key)
+                if field.key in places
+                else build_reader(field.type, field.key, clock)
+            )
+            columns.append((field.key, names[field.key], field.type, reader))
+    return RowFormatter(columns, [names[field.key] for field in found if field.key in places])
+
+
+def find_addresses(app: KnackApp, container_id: str, columns: Iterable[str]) -> list[str]:
+    """Keys of the address fields whose names a destination has as columns for places."""
+    wanted = {_squeeze(column) for column in columns}
+    found = app.fields(container_id)
+    names = build_row_names(found)
+    return [field.key for field in found if field.type == "address" and _squeeze(names[field.key]) in wanted]
+
+
+def name_places(formatter: RowFormatter) -> list[str] | None:
+    """The row names of a formatter's location fields, in their order; None if it has none."""
+    return formatter.places or None
+
+
+def build_row_names(fields: Iterable[FieldDef]) -> dict[str, str]:
+    """{field key: row name}: lower case, spaces and dashes as underscores.
+
+    A field called "id" is "_id", because "id" is the record's own. Of fields that share a name, the first
+    keeps it, the others end in "_<field key>". A field without a name has its key.
+    """
+    names: dict[str, str] = {}
+    taken = {"id"}
+    again: list[tuple[str, str]] = []
+    for field in fields:
+        name = _name_row(field)
+        if name in taken:
+            again.append((field.key, name))
+        names[field.key] = name
+        taken.add(name)
+    for key, name in again:
+        while name in taken:
+            name = f"{name}_{key}"
+        names[key] = name
+        taken.add(name)
+    return names
+
+
+def format_rows(
+    documents: Iterable[Document], formatter: RowFormatter, *, on_reject: OnReject
+) -> Iterator[Row]:
+    """Shape documents as rows, one by one.
+
+    A document that is no JSON object goes to `on_reject` and gives no row, so publishers do not know its key;
+    if it is `deleted`, its row holds the id alone. Halves of characters (lone surrogates) become U+FFFD,
+    numbers beyond double precision None.
+    """
+    for document in documents:
+        reason = ""
+        values: dict[str, Any] = {"id": document.record_id}
+        try:
+            values = formatter.format(_read_record(document.record))
+        except _NotARecord as error:
+            reason = str(error)
+        except RecursionError:
+            reason = "the document is nested too deeply"
+        if reason and not document.deleted:
+            on_reject(Reject(document.record_id, reason, document.record.decode("utf-8", "replace")))
+            continue
+        if values["id"] is None:
+            values["id"] = document.record_id
+        yield Row(document.record_id, values, document.deleted)
+
+
+class _NotARecord(ValueError):
+    """Why a document holds no record, without its values."""
+
+
+def _read_record(body: bytes) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        record = _read_leniently(body)
+    if not isinstance(record, dict):
+        raise _NotARecord("the document is JSON, but not an object")
+    return record
+
+
+def _read_leniently(body: bytes) -> Any:
+    """What msgspec refuses and JSON allows: lone surrogates, numbers beyond a double."""
+    try:
+        return _mend(json.loads(body))
+    except ValueError as error:
+        raise _NotARecord("the document is not JSON in UTF-8") from error
+
+
+def _mend(value: Any) -> Any:
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\ufffd", value)
+    if isinstance(value, list):
+        return [_mend(part) for part in value]
+    if isinstance(value, dict):
+        return {_mend(key): _mend(part) for key, part in value.items()}
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def _squeeze(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def _name_row(field: FieldDef) -> str:
+    name = field.name.lower().replace(" ", "_").replace("-", "_") or field.key
+    return "_id" if name == "id" else name
+
+
+def _find_keys(
+    entries: Iterable[str],
+    fields: Sequence[FieldDef],
+    names: Mapping[str, str],
+    container_id: str,
+    setting: str,
+) -> set[str]:
+    """The field keys that the entries of a setting mean; "id" for the record's id."""
+    meant: dict[str, set[str]] = {}
+    for field in fields:
+        for known in (field.key, names[field.key], field.name):
+            meant.setdefault(known, set()).add(field.key)
+    meant.setdefault("id", {"id"})
+    keys: set[str] = set()
+    for entry in entries:
+        if entry not in meant:
+            near = difflib.get_close_matches(entry, meant, n=1, cutoff=0.4)
+            hint = f"; nearest: {near[0]!r}" if near else ""
+            raise ConfigError(
+                f"{container_id}: {setting} names {entry!r}, which is no field of it{hint}. Nothing was sent. "
+                f"Correct {setting}, or load the app's metadata again if the field is new."
+            )
+        keys |= meant[entry]
+    return keys
