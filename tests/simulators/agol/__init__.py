@@ -1,0 +1,1 @@
+"""The ArcGIS Online stand-in keeps the rules of the real service."""
