@@ -488,6 +488,7 @@ def test_build_row_names__shared_names(caplog):
     app = build_app(*[(name, "short_text") for name in ("Status", "Note", "status", "Status")])
     record = {"id": "a", **{f"field_{n}": str(n) for n in range(1, 5)}}
     with caplog.at_level(logging.WARNING):
+        knack.find_addresses(app, "object_1", [])
         formatter = knack.compile_formatter(app, "object_1")
         rows = [formatter.format(record) for _ in range(3)]
     assert rows[0] == {"id": "a", "status": "1", "note": "2", "status_field_3": "3", "status_field_4": "4"}
@@ -615,6 +616,25 @@ def test_compile_formatter__location_left_out():
     for choice in ({"exclude_fields": ["field_63"]}, {"fields": ["title"]}):
         with pytest.raises(ConfigError, match="field_63 .*leave out"):
             knack.compile_formatter(app, "object_9", location_fields=["field_63"], **choice)
+
+
+def test_name_places__in_the_order_asked_for():
+    """The first location that is asked for comes first, wherever its field stands; without any there is None."""
+    app = knack.open_app(METADATA)
+    for asked in (["field_64", "field_63"], ["field_63", "Vendor Address"]):
+        places = knack.name_places(knack.compile_formatter(app, "object_9", location_fields=asked))
+        assert places == ["vendor_address", "mailing_address"][:: 1 if asked[0] == "field_64" else -1]
+    assert knack.name_places(knack.compile_formatter(app, "object_9")) is None
+
+
+def test_find_addresses__by_the_destinations_columns():
+    """Addresses are found by a destination's columns for places; other fields and those left out are not."""
+    app = knack.open_app(METADATA)
+    columns = ["mailing_address", "vendor_address_", "title", "elsewhere"]
+    assert knack.find_addresses(app, "object_9", columns) == ["field_63", "field_64"]
+    assert knack.find_addresses(app, "object_9", columns, exclude_fields=["field_63"]) == ["field_64"]
+    assert knack.find_addresses(app, "object_9", columns, fields=["Mailing Address"]) == ["field_63"]
+    assert knack.find_addresses(app, "view_31", ["site_location"]) == ["field_13"]
 
 
 # --- documents ----------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ class RowFormatter:
     """Shapes the records of one container. Made by `compile_formatter`.
 
     names: {field key: row name}, with "id" for the record's id. types: {row name: Knack's field type}; the
-    record's id has the type "id". Both hold the published fields only, in the order of the row.
+    record's id has the type "id". Both hold the published fields only, in the order of the row. places: the row
+    names of the location fields, in the order they were asked for.
     """
 
     def __init__(self, columns: Sequence[tuple[str, str, str, Reader]], places: Sequence[str] = ()) -> None:
@@ -68,21 +69,10 @@ def compile_formatter(
     Raises: ConfigError if the container is not known, an entry names none of its fields, or a location field is
         no address or is left out.
     """
-    found = app.fields(container_id)
-    names = build_row_names(found)
-    left = {field.key for field in found}
-    if fields is not None:
-        left = _find_keys(fields, found, names, container_id, "fields")
-    excluded = _find_keys(exclude_fields, found, names, container_id, "exclude_fields")
-    if "id" in excluded:
-        raise ConfigError(
-            f"{container_id}: exclude_fields names the record's id, by which rows are told apart. Nothing was "
-            "sent. Take it out of exclude_fields."
-        )
-    left -= excluded
+    found, names, left = _choose_fields(app, container_id, fields, exclude_fields)
     places = _find_keys(location_fields, found, names, container_id, "location_fields")
     types = {field.key: field.type for field in found}
-    for key in sorted(places):
+    for key in places:
         if types.get(key) != "address":
             raise ConfigError(
                 f"{container_id}: location_fields names {key} ({names.get(key, 'id')!r}), a field of type "
@@ -112,19 +102,34 @@ def compile_formatter(
                 else build_reader(field.type, field.key, clock)
             )
             columns.append((field.key, names[field.key], field.type, reader))
-    return RowFormatter(columns, [names[field.key] for field in found if field.key in places])
+    return RowFormatter(columns, [names[key] for key in places])
 
 
-def find_addresses(app: KnackApp, container_id: str, columns: Iterable[str]) -> list[str]:
-    """Keys of the address fields whose names a destination has as columns for places."""
+def find_addresses(
+    app: KnackApp,
+    container_id: str,
+    columns: Iterable[str],
+    *,
+    fields: Iterable[str] | None = None,
+    exclude_fields: Iterable[str] = (),
+) -> list[str]:
+    """Keys of the address fields whose names a destination has as columns for places.
+
+    columns: the destination's names; only their letters (a to z) and digits count. fields, exclude_fields: as
+        for `compile_formatter`; an address that they leave out is not given.
+    Raises: ConfigError as `compile_formatter` does.
+    """
     wanted = {_squeeze(column) for column in columns}
-    found = app.fields(container_id)
-    names = build_row_names(found)
-    return [field.key for field in found if field.type == "address" and _squeeze(names[field.key]) in wanted]
+    found, names, left = _choose_fields(app, container_id, fields, exclude_fields)
+    return [
+        field.key
+        for field in found
+        if field.key in left and field.type == "address" and _squeeze(names[field.key]) in wanted
+    ]
 
 
 def name_places(formatter: RowFormatter) -> list[str] | None:
-    """The row names of a formatter's location fields, in their order; None if it has none."""
+    """The row names of a formatter's location fields, in the order they were asked for; None if it has none."""
     return formatter.places or None
 
 
@@ -211,6 +216,25 @@ def _mend(value: Any) -> Any:
     return value
 
 
+def _choose_fields(
+    app: KnackApp, container_id: str, fields: Iterable[str] | None, exclude_fields: Iterable[str]
+) -> tuple[list[FieldDef], dict[str, str], set[str]]:
+    """(all fields, their row names, keys of those to publish)."""
+    found = app.fields(container_id)
+    names = build_row_names(found)
+    left = {field.key for field in found}
+    if fields is not None:
+        left = set(_find_keys(fields, found, names, container_id, "fields"))
+    excluded = _find_keys(exclude_fields, found, names, container_id, "exclude_fields")
+    if "id" in excluded:
+        raise ConfigError(
+            f"{container_id}: exclude_fields names the record's id, by which rows are told apart. Nothing was "
+            "sent. Take it out of exclude_fields."
+        )
+    left.difference_update(excluded)
+    return found, names, left
+
+
 def _squeeze(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
@@ -226,14 +250,14 @@ def _find_keys(
     names: Mapping[str, str],
     container_id: str,
     setting: str,
-) -> set[str]:
-    """The field keys that the entries of a setting mean; "id" for the record's id."""
-    meant: dict[str, set[str]] = {}
+) -> list[str]:
+    """The field keys that the entries of a setting mean, each once, in their order; "id" for the record's id."""
+    meant: dict[str, dict[str, None]] = {}
     for field in fields:
         for known in (field.key, names[field.key], field.name):
-            meant.setdefault(known, set()).add(field.key)
-    meant.setdefault("id", {"id"})
-    keys: set[str] = set()
+            meant.setdefault(known, {})[field.key] = None
+    meant.setdefault("id", {"id": None})
+    keys: dict[str, None] = {}
     for entry in entries:
         if entry not in meant:
             near = difflib.get_close_matches(entry, meant, n=1, cutoff=0.4)
@@ -243,4 +267,4 @@ def _find_keys(
                 f"Correct {setting}, or load the app's metadata again if the field is new."
             )
         keys |= meant[entry]
-    return keys
+    return list(keys)
