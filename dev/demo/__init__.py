@@ -1,0 +1,1 @@
+"""The whole way, source to both destinations, on this machine and without an account."""

@@ -1,0 +1,134 @@
+"""Run the demo: `python -m dev.demo` (or `make demo`).
+
+An invented city's Knack app, a Socrata portal and ArcGIS Online are simulated; PostgreSQL and PostgREST are
+real. The commands run as child processes with an env file, as Airflow or cron would call them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from dev import stack as stacks
+from dev.demo import agreement, destinations, edits
+from dev.simulators.agol import AgolSimulator
+from dev.simulators.city import build_city
+from dev.simulators.knack import KnackSimulator
+from dev.simulators.socrata import SocrataSimulator
+
+ROOT = Path(__file__).resolve().parents[2]
+APP = "traffic-operations"
+CONTAINERS = ("view_200", "object_31")
+_COLUMNS = ("read", "inserted", "updated", "unchanged", "deleted", "rejected")
+
+
+def main() -> int:
+    """0 if every command did its work and everything agrees in the end, else 1."""
+    started = time.monotonic()
+    city = build_city()
+    steps: list[tuple[str, dict[str, Any]]] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="record-services-demo-") as folder,
+        stacks.run() as store,
+        KnackSimulator(city.metadata, city.records) as knack,
+        SocrataSimulator() as socrata,
+        AgolSimulator() as agol,
+    ):
+        destinations.create(city.metadata, socrata, agol)
+        env_file = Path(folder, "env_file")
+        write_env_file(env_file, store, knack, socrata, agol)
+        print(f"PostgREST {store.url}   Knack {knack.url}   Socrata {socrata.url}   ArcGIS {agol.url}\n")
+
+        def run(script: str, *flags: str, container: str = "") -> None:
+            steps.append(call(env_file, script, container, *flags))
+
+        run("metadata_to_postgrest")
+        for container in CONTAINERS:
+            run("records_to_postgrest", container=container)
+            run("records_to_socrata", container=container)
+            run("records_to_agol", container=container)
+        print(f"\nAt the source: {edits.edit_city(knack, city)}\n")
+        for container in CONTAINERS:
+            run("records_to_postgrest", "--since-last", container=container)
+        print("\nKnack tells nobody of deleted records: a full load finds them.\n")
+        for container in CONTAINERS:
+            run("records_to_postgrest", container=container)
+            run("records_to_socrata", "--since-last", container=container)
+            run("records_to_agol", "--since-last", container=container)
+        rows = [agreement.compare(container, store, knack, socrata, agol) for container in CONTAINERS]
+    print_steps(steps)
+    agree = agreement.print_table(rows)
+    failed = [name for name, summary in steps if summary.get("status") != "ok"]
+    print(f"\n{len(steps)} commands, {time.monotonic() - started:.0f} s.", end=" ")
+    if failed or not agree:
+        print(f"NOT right: {', '.join(failed) or 'source, store and destinations differ'}.")
+        return 1
+    print("Source, store and both destinations agree.")
+    return 0
+
+
+def write_env_file(
+    path: Path, store: stacks.Stack, knack: KnackSimulator, socrata: SocrataSimulator, agol: AgolSimulator
+) -> None:
+    """Write the variables that the commands need, one NAME=value a line."""
+    values = {
+        **store.env(),
+        "KNACK_APP_ID": knack.app_id,
+        "KNACK_API_KEY": knack.api_key,
+        "KNACK_API_URL": knack.url,
+        "SOCRATA_URL": socrata.url,
+        "SOCRATA_USERNAME": socrata.username,
+        "SOCRATA_PASSWORD": socrata.password,
+        "SOCRATA_APP_TOKEN": socrata.app_token,
+        "AGOL_URL": agol.url,
+        "AGOL_USERNAME": agol.username,
+        "AGOL_PASSWORD": agol.password,
+        "SERVICES_ENV": "prod",
+        "SERVICES_CONFIG": str(Path(__file__).parent / "config"),
+        "LOG_LEVEL": "WARNING",
+    }
+    path.touch(mode=0o600)
+    path.write_text("".join(f"{name}={value}\n" for name, value in values.items()), encoding="utf-8")
+
+
+def call(env_file: Path, script: str, container: str, *flags: str) -> tuple[str, dict[str, Any]]:
+    """Run one command as a scheduler would; its name and its summary line."""
+    words = [f"services/{script}.py", "-a", APP, *(["-c", container] if container else []), *flags]
+    print(f"$ python {' '.join(words)}", flush=True)
+    given = dict(line.split("=", 1) for line in env_file.read_text(encoding="utf-8").splitlines())
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
+    done = subprocess.run(
+        [sys.executable, *words],
+        env={**kept, **given},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    lines = done.stdout.strip().splitlines()
+    summary = json.loads(lines[-1]) if lines else {"status": f"exit {done.returncode}"}
+    name = " ".join([script, container, *flags]).replace("  ", " ").strip()
+    return name, summary
+
+
+def print_steps(steps: list[tuple[str, dict[str, Any]]]) -> None:
+    """What each command moved."""
+    width = max(len(name) for name, _ in steps)
+    print(
+        f"\n{'command':<{width}} {'status':>8}"
+        + "".join(f"{column:>10}" for column in _COLUMNS)
+        + "   seconds"
+    )
+    for name, summary in steps:
+        counts = "".join(f"{summary.get(column, ''):>10}" for column in _COLUMNS)
+        print(f"{name:<{width}} {summary['status']:>8}{counts}{summary.get('seconds', 0):>10.2f}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
