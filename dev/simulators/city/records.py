@@ -78,7 +78,9 @@ def make_person(random: Random) -> dict[str, str]:
 
 
 def make_address(random: Random, field: Field, nasty: float = 0.0) -> dict[str, Any]:
-    """An address; of a geocoded field with coordinates: numbers, and at the nasty share strings or ""."""
+    """An address. Of a geocoded field with coordinates, now and then with nothing else: numbers, and at the
+    nasty share strings or "".
+    """
     shape = field.get("format") or {}
     where: dict[str, Any] = {}
     if shape.get("enable_geocoding") or shape.get("input") == "lat_long":
@@ -87,6 +89,8 @@ def make_address(random: Random, field: Field, nasty: float = 0.0) -> dict[str, 
         if random.random() < nasty:
             as_text = random.random() < 0.5
             where = {part: str(place) if as_text else "" for part, place in where.items()}
+        if random.random() < 0.1:
+            return where
     where["street"] = f"{random.randrange(100, 9900)} {random.choice(STREETS)}"
     if random.random() < 0.2:
         where["street2"] = f"Suite {random.randrange(1, 40)}"
@@ -175,7 +179,8 @@ def make_value(random: Random, field: Field, *, nasty: float, nul: bool, setting
         address = {"email": f"{random.choice(FIRST).lower()}.{random.randrange(900)}@example.org"}
         return {**address, "label": "Write to us"} if random.random() < 0.1 else address
     if kind == "phone":
-        return f"512{random.randrange(2_000_000, 9_999_999)}"
+        number = f"512{random.randrange(2_000_000, 9_999_999)}"
+        return f"{number} x{random.randrange(100, 999)}" if random.random() < 0.1 else number
     if kind == "link":
         link = {"url": f"https://example.org/{random.choice(WORDS)}?id={random.randrange(900)}&x=1"}
         return {**link, "label": "See the case"} if random.random() < 0.1 else link

@@ -193,24 +193,38 @@ def _build_link(field: Field, value: Any, setting: Setting) -> Cell:
 
 def _build_phone(field: Field, value: Any, setting: Setting) -> Cell:
     if isinstance(value, Mapping):
-        value = value.get("full") or f"{value.get('area', '')}{value.get('number', '')}"
-    full = re.sub(r"\D", "", str(value))
+        text, ext = (
+            value.get("full") or f"{value.get('area', '')}{value.get('number', '')}",
+            value.get("ext", ""),
+        )
+    else:
+        text, _, ext = str(value).partition("x")
+    full, ext = re.sub(r"\D", "", str(text)), str(ext).strip()
     if len(full) == 11 and full[0] == "1":
         full = full[1:]
-    if len(full) != 10:
-        return full, {"number": full, "full": full, "formatted": full}
-    shown = f"({full[:3]}) {full[3:6]}-{full[6:]}"
-    return shown, {"area": full[:3], "number": full[3:], "full": full, "formatted": shown}
+    if len(full) == 10:
+        shown = f"({full[:3]}) {full[3:6]}-{full[6:]}"
+        raw = {"area": full[:3], "number": full[3:], "full": full, "formatted": shown}
+    else:
+        shown, raw = full, {"number": full, "full": full, "formatted": full}
+    if ext:
+        shown = raw["formatted"] = f"{shown} x{ext}"
+        raw["ext"] = ext
+    return shown, raw
 
 
 def _build_address(field: Field, value: Any, setting: Setting) -> Cell:
     raw = dict(value) if isinstance(value, Mapping) else {"street": str(value)}
-    place = " ".join(str(raw[part]) for part in ("state", "zip") if raw.get(part))
-    place = ", ".join(part for part in (raw.get("city"), place) if part)
+    city, state, code = (str(raw.get(part) or "") for part in ("city", "state", "zip"))
+    # The space before the zip code is there without one too.
+    place = f"{city}, {state} {code}" if city else f"{state} {code}" if state or code else ""
     lines = [raw.get("street"), raw.get("street2"), place]
     if _shape(field).get("format") == "international_country":
         lines.append(raw.get("country"))
-    return "<br />".join(str(line) for line in lines if line), raw
+    shown = "<br />".join(str(line) for line in lines if line)
+    if not shown and raw.get("latitude") not in (None, ""):
+        shown = f"{raw['latitude']}, {raw['longitude']}"
+    return shown, raw
 
 
 def _read_moment(field: Field, value: Any, setting: Setting) -> datetime:
