@@ -27,6 +27,8 @@ class Spool:
         )
         self._db.execute("create table queue (queue text not null, key text not null, body blob not null)")
         self._db.execute("create index queue_idx on queue (queue)")
+        # One transaction that is never committed: a commit per statement costs four times the work.
+        self._db.execute("begin")
 
     def close(self) -> None:
         """Forget everything."""
