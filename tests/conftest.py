@@ -23,11 +23,8 @@ def stack() -> Iterator[stacks.Stack]:
         yield running
 
 
-@pytest.fixture
-def clean_store(stack: stacks.Stack) -> stacks.Stack:
-    """The store without a row. It is emptied before the test: what a failed test left can be looked at."""
-    stack.start_database()
-    stack.start_postgrest()
+def empty_tables(stack: stacks.Stack) -> None:
+    """Empty every table of schema api; waits up to 10 s for a session that still holds one."""
     stack.execute("""
         do $$
         declare
@@ -41,6 +38,14 @@ def clean_store(stack: stacks.Stack) -> stacks.Stack:
           end if;
         end $$
     """)
+
+
+@pytest.fixture
+def clean_store(stack: stacks.Stack) -> stacks.Stack:
+    """The store without a row. It is emptied before the test: what a failed test left can be looked at."""
+    stack.start_database()
+    stack.start_postgrest()
+    empty_tables(stack)
     return stack
 
 

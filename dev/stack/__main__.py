@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 
@@ -25,9 +26,8 @@ def run_up(folder: Path, args: argparse.Namespace) -> int:
         found.postgres.version,
         found.database_port,
     )
-    log.info(
-        "Its variables are in %s; in a shell: set -a; . %s; set +a", found.folder / ".env", folder / ".env"
-    )
+    variables = shlex.quote(str(found.folder / ".env"))
+    log.info("Its variables, for a shell: set -a; . %s; set +a", variables)
     return 0
 
 

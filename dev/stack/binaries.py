@@ -146,8 +146,8 @@ def find_base() -> Path:
     """
     account = choose_account()
     for temp in dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")):
-        # Sockets lie in it, and the whole path of a socket may have about 100 characters.
-        if len(temp) <= 45 and Path(temp).is_dir() and can_enter(Path(temp), account):
+        # Sockets lie in it: their whole path may have about 100 characters, and a comma ends it.
+        if len(temp) <= 45 and "," not in temp and Path(temp).is_dir() and can_enter(Path(temp), account):
             break
     else:
         raise ConfigError("No temp folder that PostgreSQL's user can enter was found. Set TMPDIR to one.")

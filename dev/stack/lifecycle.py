@@ -111,7 +111,7 @@ def bring_up(
 def take_down(folder: Path | str = DEFAULT_FOLDER, *, remove: bool = False) -> bool:
     """Stop the folder's stack; with `remove`, delete its data too. Whether there was something to stop."""
     place = Path(folder).absolute()
-    if not (place / _STATE).exists() and not (place / "data").exists():
+    if read_stack(place) is None and not os.path.exists(place / "data"):
         return False
     place, lock = _claim(place)
     try:
@@ -214,7 +214,7 @@ def _claim(folder: Path) -> tuple[Path, processes.Lock]:
         lock = processes.Lock(place / _LOCK)
         found = read_stack(place)
         # An owner keeps the lock as long as it lives; an `up` or `down` is over soon.
-        if lock.acquire(wait_s=1.0 if found is not None and found.owner else _LOCK_WAIT_S):
+        if lock.acquire(wait_s=0.3 if found is not None and found.owner else _LOCK_WAIT_S):
             return place, lock
     except PermissionError as error:
         raise ConfigError(

