@@ -162,7 +162,10 @@ class Seen:
 
 
 class Simulator(abc.ABC):
-    """A server for one outside system. Subclasses give `answer`; state is theirs, under `self.lock`."""
+    """A server for one outside system. Subclasses give `answer`; state is theirs, under `self.lock`.
+
+    tls: a server's context makes `url` https; plain HTTP is answered on the same port all the same.
+    """
 
     def __init__(self, seed: int = 0, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.seed = seed
@@ -172,8 +175,7 @@ class Simulator(abc.ABC):
         # Called with each request before it is answered: tests kill a process or count rows here.
         self.on_request: Callable[[Request], None] | None = None
         self._server = _Server(("127.0.0.1", port), _handler_of(self))
-        if tls is not None:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
+        self._server.tls = tls
         self.port: int = self._server.server_address[1]
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
         self._thread: threading.Thread | None = None
@@ -259,9 +261,24 @@ class Simulator(abc.ABC):
 _HTML = "<!DOCTYPE html><html><body><h1>Something went wrong</h1></body></html>"
 
 
+_TLS_HANDSHAKE = b"\x16"
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        """Serve one connection, in its own thread; a TLS client is known by its first byte."""
+        if self.tls is None or request.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+            super().finish_request(request, client_address)
+            return
+        wrapped = self.tls.wrap_socket(request, server_side=True)
+        try:
+            super().finish_request(wrapped, client_address)
+        finally:
+            self.shutdown_request(wrapped)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that hangs up is nothing to report."""

@@ -76,8 +76,8 @@ class Service:
 class Host:
     """All services. Callers hold the simulator's lock, and call `settle` before they look at anything."""
 
-    def __init__(self, url: str, switches: Switches, chance: random.Random) -> None:
-        self.url = url
+    def __init__(self, url: Callable[[], str], switches: Switches, chance: random.Random) -> None:
+        self._url = url
         self.switches = switches
         self.services: dict[str, Service] = {}
         self.jobs: dict[str, Job] = {}
@@ -192,7 +192,7 @@ class Host:
         switches = self.switches
         for seconds, step in job.plan(work, switches.job_end, switches.job_share, switches.job_seconds):
             self.schedule(seconds, step)
-        return {"statusUrl": self.url + job.path}
+        return {"statusUrl": self._url() + job.path}
 
 
 def _truncate(layer: Layer, share: float) -> int:

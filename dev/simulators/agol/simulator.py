@@ -55,7 +55,7 @@ class AgolSimulator(Simulator):
         super().__init__(seed, port, tls)
         self.switches = switches or Switches()
         self.sign_in = SignIn(username, password, self.switches)
-        self._host = Host(self.url, self.switches, self.faults.random)
+        self._host = Host(lambda: self.url, self.switches, self.faults.random)
         self.services: dict[str, Service] = self._host.services
         self.edits: list[EditCall] = self._host.edits
 

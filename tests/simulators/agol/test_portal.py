@@ -1,9 +1,13 @@
 """Signing in, tokens, items and service definitions."""
 
+import ssl
 import time
 
+import pytest
 import requests
+import trustme
 
+from dev.simulators.agol import AgolSimulator
 from tests.simulators.agol.conftest import SIGNS
 
 
@@ -167,3 +171,21 @@ def test_check_rate__refuses_what_is_too_much(agol, client):
     agol.switches.rate_limit_status = 429
     answer = client.send()
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "30")
+
+
+def test_tls__shares_its_port_with_plain_http(tmp_path):
+    """With a certificate the simulator's address is https, and plain HTTP is answered there too."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with AgolSimulator(tls=context) as agol:
+        info = f"{agol.url}/sharing/rest/info?f=json"
+        assert info.startswith("https:")
+        said = requests.get(info, verify=str(tmp_path / "ca.pem")).json()
+        assert said == requests.get(info.replace("https:", "http:")).json()
+        with pytest.raises(requests.exceptions.SSLError):
+            requests.get(info)
+        agol.faults.add("after-reset")
+        with pytest.raises(requests.ConnectionError):
+            requests.get(info, verify=str(tmp_path / "ca.pem"))

@@ -1,0 +1,1 @@
+"""Tests with Esri's own client, which lives in an environment of its own: `make test-arcgis`."""
