@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -36,14 +36,18 @@ class Comparer:
 
     def __init__(self, oid_field: str, fields: Sequence[LayerField], *, geometry: bool) -> None:
         self.oid_field = oid_field
-        self._exact = [(f.name, f.type) for f in fields if f.type not in ("Single", "Double")]
+        self._exact = [
+            (f.name, _NORMALISE.get(f.type, _normalise_text))
+            for f in fields
+            if f.type not in ("Single", "Double")
+        ]
         self._floats = [(f.name, f.type == "Single") for f in fields if f.type in ("Single", "Double")]
         self._geometry = geometry
 
     def note(self, feature: dict[str, Any]) -> Note:
         """What to remember of a feature, from the layer or built from a row (whose oid is 0)."""
         attributes = feature["attributes"]
-        exact = [_normalise(attributes.get(name), kind) for name, kind in self._exact]
+        exact = [normalise(attributes.get(name)) for name, normalise in self._exact]
         digest = hashlib.blake2b(msgspec.json.encode(exact), digest_size=12).hexdigest()
         floats = [_read_float(attributes.get(name)) for name, _ in self._floats]
         points = read_points(feature.get("geometry")) if self._geometry else None
@@ -83,25 +87,39 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _normalise(value: Any, kind: str) -> Any:
-    if value is None:
-        return None
-    if kind == "Date" or kind in INTEGER_RANGES:
-        return int(value) if _is_number(value) else str(value)
-    text = str(value)
-    if not text.strip():
-        return None
-    if kind == "GUID":
-        return text.strip("{} ").lower()
-    if kind == "TimestampOffset":
-        try:
-            moment = parse_moment(text)
-        except Unfit:
-            return text
-        return None if moment is None else (moment - EPOCH).total_seconds()
-    if kind == "TimeOnly":
-        return text.split(".")[0]
-    return text
+def _normalise_text(value: Any) -> Any:
+    text = value if isinstance(value, str) or value is None else str(value)
+    return text if text and not text.isspace() else None
+
+
+def _normalise_whole(value: Any) -> Any:
+    return int(value) if _is_number(value) else _normalise_text(value)
+
+
+def _normalise_guid(value: Any) -> Any:
+    text = _normalise_text(value)
+    return text and text.strip("{} ").lower()
+
+
+def _normalise_moment(value: Any) -> Any:
+    try:
+        moment = parse_moment(_normalise_text(value) or "")
+    except Unfit:
+        return value
+    return None if moment is None else (moment - EPOCH).total_seconds()
+
+
+def _normalise_time(value: Any) -> Any:
+    text = _normalise_text(value)
+    return text and text.partition(".")[0]
+
+
+_NORMALISE: dict[str, Callable[[Any], Any]] = {
+    **dict.fromkeys((*INTEGER_RANGES, "Date"), _normalise_whole),
+    "GUID": _normalise_guid,
+    "TimestampOffset": _normalise_moment,
+    "TimeOnly": _normalise_time,
+}
 
 
 def _read_float(value: Any) -> float | None:
