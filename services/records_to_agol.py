@@ -23,7 +23,7 @@ def main(args: cli.Args) -> cli.Summary:
             app,
             container.id,
             location_fields=container.location_fields,
-            fields=container.fields or None,
+            fields=container.fields,
             exclude_fields=container.exclude_fields,
         )
         login = settings.agol

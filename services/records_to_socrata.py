@@ -21,14 +21,18 @@ def main(args: cli.Args) -> cli.Summary:
         client = socrata.connect(portal.url, portal.username, portal.password, portal.app_token)
         dataset = socrata.open_dataset(client, resource)
         app = knack.open_app(store.require_metadata())
+        places = knack.find_addresses(
+            app,
+            container.id,
+            socrata.geo_columns(dataset),
+            fields=container.fields,
+            exclude_fields=container.exclude_fields,
+        )
         formatter = knack.compile_formatter(
             app,
             container.id,
-            location_fields={
-                *container.location_fields,
-                *knack.find_addresses(app, container.id, socrata.geo_columns(dataset)),
-            },
-            fields=container.fields or None,
+            location_fields=[*container.location_fields, *places],
+            fields=container.fields,
             exclude_fields=container.exclude_fields,
         )
         exclusive = not (container.siblings or container.no_replace_socrata)

@@ -14,4 +14,4 @@
 #         },
 #     },
 
-CONFIG = {}
+CONFIG: dict = {}

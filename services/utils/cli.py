@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from services.utils import env
+from services.utils import env, session
 from services.utils.errors import ConfigError, ServiceError, Stopped
 from services.utils.records import Counts
 
@@ -154,6 +154,7 @@ def run_script(
         _set_up_logging()
         args = _read_args(script, parser, argv)
         _stop_on_signals()
+        _limit_patience()
         summary = main(args)
         code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
     except ServiceError as error:
@@ -179,6 +180,14 @@ def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str]
             raise ConfigError(f"{what}; give -e prod or -e dev, or set SERVICES_ENV. Nothing was sent.")
     known = {key: given.pop(key) for key in list(given) if key in Args.__dataclass_fields__}
     return Args(script, **known, extra=given)
+
+
+def _limit_patience() -> None:
+    given = env.get("RETRY_SECONDS")
+    if given:
+        if not given.isdigit():
+            raise ConfigError(f"RETRY_SECONDS is {given!r}, expected a whole number. Nothing was sent.")
+        session.limit_patience(float(given))
 
 
 def _stop_on_signals() -> None:

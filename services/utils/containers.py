@@ -43,7 +43,8 @@ class Container:
     object: str = ""
     modified_date_field_id: str = ""
     location_fields: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    # The only fields to publish; None publishes all.
+    fields: tuple[str, ...] | None = None
     exclude_fields: tuple[str, ...] = ()
     upsert_matching_field: str = "id"
     socrata_resource_id: str = ""
@@ -173,9 +174,7 @@ def find_app(
     return system
 
 
-def find_system(
-    config: Mapping[str, Mapping[str, Any]], app: str, sources: tuple[str, ...] = SYSTEMS
-) -> str:
+def find_system(config: Mapping[str, Mapping[str, Any]], app: str, sources: tuple[str, ...] = SYSTEMS) -> str:
     """Which source an app belongs to: "knack" or "odk".
 
     Raises: ConfigError if no file lists it, or if it is of another source than those that are wanted.

@@ -59,6 +59,11 @@ VARIABLES: tuple[Variable, ...] = (
     ),
     Variable("SERVICES_ENV", "", "prod or dev, where -e is not given"),
     Variable("SERVICES_CONFIG", "", "a folder with knack.py and / or odk.py, instead of services/config"),
+    Variable(
+        "RETRY_SECONDS",
+        "",
+        "give up on a system that does not answer after so many seconds (default: minutes, by system)",
+    ),
     Variable("LOG_FORMAT", "", "`json`: one JSON object a line"),
     Variable("LOG_LEVEL", "", "DEBUG, INFO, WARNING or ERROR", default="INFO"),
 )

@@ -69,12 +69,21 @@ class Judgement:
 OK = Judgement(Verdict.OK)
 
 
+_patience_s = float("inf")
+
+
+def limit_patience(seconds: float) -> None:
+    """Let no request of this process be repeated for longer than this, whatever its back-off says."""
+    global _patience_s
+    _patience_s = seconds
+
+
 @dataclass(frozen=True)
 class Backoff:
     """How often and how long: waits of about 0.3, 0.6, 1.2 ... seconds, at most `max_wait_s`, with jitter.
 
-    attempts: how often a request is sent at most. deadline_s: no attempt starts later than this after the
-    first one; a wait that would pass it ends the trying at once.
+    attempts: how often a request may fail; being told to wait is no failure. deadline_s: no attempt starts
+    later than this after the first one; a wait that would pass it ends the trying at once.
     """
 
     attempts: int = 8
@@ -215,15 +224,16 @@ class HttpSession:
         url = path if "://" in path else self.base_url + path
         where = f"{self.system} {method} {urlsplit(url).path}" + (f" ({what})" if what else "")
         limits = backoff or self.backoff
+        deadline_s = min(limits.deadline_s, _patience_s)
         retry = Retry(
-            total=limits.attempts - 1,
+            total=None,
             backoff_factor=limits.factor_s,
             backoff_max=limits.max_wait_s,
             backoff_jitter=limits.jitter_s,
         )
         started = time.monotonic()
         renewed = False
-        tries = 0
+        tries = failures = 0
         while True:
             tries += 1
             response: requests.Response | None = None
@@ -251,7 +261,8 @@ class HttpSession:
             if unknown and not repeatable:
                 raise self._failure(OutcomeUnknown, said, status, body, judgement.code)
             kind = OutcomeUnknown if unknown else RequestRefused
-            if retry.total is None or retry.total <= 0:
+            failures += unknown
+            if failures >= limits.attempts:
                 raise self._failure(
                     kind, f"{said}; gave up after {tries} tries", status, body, judgement.code
                 )
@@ -261,16 +272,15 @@ class HttpSession:
                 if judgement.wait_s is not None
                 else max(retry.get_backoff_time(), limits.factor_s)
             )
-            if time.monotonic() - started + wait_s > limits.deadline_s:
+            if time.monotonic() - started + wait_s > deadline_s:
                 raise self._failure(
                     kind,
-                    f"{said}; gave up after {tries} tries, the next one would be past "
-                    f"{limits.deadline_s:.0f} s",
+                    f"{said}; gave up after {tries} tries, the next one would be past {deadline_s:.0f} s",
                     status,
                     body,
                     judgement.code,
                 )
-            log.info("%s; trying again in %.1f s (try %d of %d)", said, wait_s, tries, limits.attempts)
+            log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
             time.sleep(wait_s)
 
     def _send(
