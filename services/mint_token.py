@@ -30,7 +30,14 @@ def parse_lifetime(text: str) -> int:
 
 def main(argv: list[str] | None = None) -> str:
     """The token."""
-    parser = argparse.ArgumentParser("mint_token.py", description=__doc__.splitlines()[0], allow_abbrev=False)
+    summary, _, example = __doc__.partition("\n")
+    parser = argparse.ArgumentParser(
+        "mint_token.py",
+        description=summary,
+        epilog=example.strip("\n"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--role", default=env.get("PGREST_ROLE"), help="default: PGREST_ROLE")
     parser.add_argument("--lifetime", default="1h", help="3600, 60m, 12h, 90d (default 1h)")
     args = parser.parse_args(argv)

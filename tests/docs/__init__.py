@@ -1,1 +1,1 @@
-"""Tests."""
+"""README against code."""
