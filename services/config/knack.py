@@ -1,5 +1,9 @@
-# Knack apps: CONFIG = {app name: {container id: {settings}}}. Literals only: it is read, never executed.
-# The README's section "Configuring a container" tells every setting. An example:
+"""Knack apps, read as data and never executed.
+
+CONFIG = {app name: {container id: {settings}}}, literals only; the README tells every setting.
+"""
+
+# An example:
 #
 #     "city-assets": {
 #         "object_12": {

@@ -1,3 +1,6 @@
-# ODK Central projects: CONFIG = {app name: {container id: {settings}}}. Literals only: it is read, never executed.
+"""ODK Central projects, read as data and never executed.
+
+CONFIG = {app name: {container id: {settings}}}, literals only; the README tells every setting.
+"""
 
 CONFIG: dict = {}

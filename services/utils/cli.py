@@ -157,6 +157,7 @@ def run_script(
         _limit_patience()
         summary = main(args)
         code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
+        log.info("%s", describe_outcome(args, summary))
     except ServiceError as error:
         log.error("%s", error)
         code = error.exit_code
@@ -202,6 +203,22 @@ def _stop_on_signals() -> None:
     signal.signal(signal.SIGINT, stop)
 
 
+def describe_outcome(args: Args, summary: Summary) -> str:
+    """What a run did, in one line for people; one that did nothing says so."""
+    what = "/".join(filter(None, [args.app_name, args.container])) or "all"
+    counts = summary.counts
+    moved = counts.inserted + counts.updated + counts.deleted + counts.rejected
+    since = f" since {summary.since.isoformat()}" if summary.since else ""
+    if moved == 0:
+        return f"{args.script} {what}: nothing to do, {counts.read} records read{since}, none needed a change"
+    verb = "would be" if args.dry_run else "were"
+    return (
+        f"{args.script} {what}: of {counts.read} records read{since}, {counts.inserted} {verb} inserted, "
+        f"{counts.updated} updated, {counts.unchanged} unchanged; {counts.deleted} deleted, "
+        f"{counts.rejected} refused"
+    )
+
+
 def _print_summary(args: Args, summary: Summary, seconds: float) -> None:
     line = {
         "script": args.script,
@@ -226,7 +243,14 @@ class _Redact(logging.Filter):
         self._secrets = sorted(secrets, key=len, reverse=True)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
+        try:
+            text = record.getMessage()
+        except Exception:
+            # A library's own slip (arguments that do not fit its words) must not end the run.
+            text = f"{record.msg} (its arguments do not fit)"
+        if record.exc_info and record.exc_info[0] is not None:
+            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_info = record.exc_text = None
         for secret in self._secrets:
             if secret in text:
                 text = text.replace(secret, "***")
