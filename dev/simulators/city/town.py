@@ -336,7 +336,7 @@ def _make_scenes(fields: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]
         "Signals for publishing",
         SIGNALS,
         [
-            *columns(SIGNALS, 240, 241, 242, 244, 245, 246, 248, 250, 243),
+            *columns(SIGNALS, 240, 241, 242, 244, 245, 246, 247, 248, 250, 243),
             *columns(LOCATIONS, 212, 211, 213, through="field_243"),
             edit,
         ],

@@ -46,7 +46,7 @@ class Refusal(Exception):
     """A request that Knack answers with an error; most are plain words, validation is JSON."""
 
     def __init__(self, status: int, text: str, errors: list[dict[str, str]] | None = None) -> None:
-        super().__init__(text)
+        super().__init__(text or "; ".join(error["message"] for error in errors or []))
         self.status = status
         self.text = text
         self.errors = errors

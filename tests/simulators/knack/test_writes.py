@@ -193,8 +193,8 @@ def test_edit_record__shows_in_views(town):
     """A view that was read before shows a changed record, and a changed record behind a connection."""
     row = next(row for row in town.records(SIGNALS_VIEW) if row["field_243_raw"])
     place = row["field_243_raw"][0]["id"]
-    town.edit_record(SIGNALS, row["id"], {"field_248": "https://example.org/new"})
-    assert town.record(SIGNALS_VIEW, row["id"])["field_248_raw"] == {"url": "https://example.org/new"}
+    town.edit_record(SIGNALS, row["id"], {"field_247": "https://example.org/new"})
+    assert town.record(SIGNALS_VIEW, row["id"])["field_247_raw"] == {"url": "https://example.org/new"}
     town.edit_record(
         LOCATIONS, place, {"field_212": {"street": "1 New St", "latitude": 30.1, "longitude": -97}}
     )
