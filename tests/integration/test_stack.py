@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,6 +58,15 @@ def is_alive(process: psutil.Process) -> bool:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+@pytest.fixture(scope="module")
+def own_temp() -> Iterator[str]:
+    """A temp folder of this module's own: stacks of other sessions do not sweep in it."""
+    # Not pytest's: its path is too long for sockets, and PostgreSQL's user may not enter it.
+    with tempfile.TemporaryDirectory(prefix="stack-", dir="/tmp") as temp:
+        os.chmod(temp, 0o755)
+        yield temp
 
 
 @pytest.fixture
@@ -143,14 +156,22 @@ with stack.run(migrate=False) as store:
 """
 
 
-def test_run__owner_killed() -> None:
-    """When the owning process is killed, its servers end and the throw-away folder goes."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
+def start_owner(temp: str) -> tuple[subprocess.Popen[str], Path, list[psutil.Process]]:
+    """A process that owns a stack; with the stack's folder and its servers."""
+    environment = {**os.environ, "TMPDIR": temp}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", OWNER], cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True
+    )
     assert owner.stdout is not None
     folder = Path(owner.stdout.readline().strip())
     store = stacks.read_stack(folder)
     assert store is not None
-    running = find_servers(store)
+    return owner, folder, find_servers(store)
+
+
+def test_run__owner_killed(own_temp: str) -> None:
+    """When the owning process is killed, its servers end and the throw-away folder goes."""
+    owner, folder, running = start_owner(own_temp)
     assert len(running) > 2
     owner.kill()
     owner.communicate()
@@ -158,14 +179,9 @@ def test_run__owner_killed() -> None:
     wait_for(lambda: not any(is_alive(process) for process in running))
 
 
-def test_sweep__owner_and_keeper_killed() -> None:
+def test_sweep__owner_and_keeper_killed(own_temp: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the keeper was killed too, the next stack that starts removes what is left."""
-    owner = subprocess.Popen([sys.executable, "-c", OWNER], cwd=PROJECT, stdout=subprocess.PIPE, text=True)
-    assert owner.stdout is not None
-    folder = Path(owner.stdout.readline().strip())
-    store = stacks.read_stack(folder)
-    assert store is not None
-    running = find_servers(store)
+    owner, folder, running = start_owner(own_temp)
     (keeper,) = [
         child for child in psutil.Process(owner.pid).children() if "dev.stack.keeper" in child.cmdline()
     ]
@@ -173,9 +189,22 @@ def test_sweep__owner_and_keeper_killed() -> None:
     owner.kill()
     owner.communicate()
     assert all(is_alive(process) for process in running)
+    monkeypatch.setattr(tempfile, "tempdir", own_temp)
     lifecycle.sweep()
     assert not folder.exists()
     assert not any(is_alive(process) for process in running)
+
+
+class YesToAll(http.server.BaseHTTPRequestHandler):
+    """Answers 200 to every question."""
+
+    def do_GET(self) -> None:
+        """Say yes."""
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        """Say nothing else."""
 
 
 def test_bring_up__reused_crashed_and_moved(folder: Path) -> None:
@@ -214,12 +243,16 @@ def test_bring_up__reused_crashed_and_moved(folder: Path) -> None:
     assert stacks.take_down(folder)
     assert not stacks.take_down(folder)
     assert not find_servers(first)
-    taken = [socket.create_server(("127.0.0.1", port)) for port in (first.database_port, first.admin_port)]
+    listener = socket.create_server(("127.0.0.1", first.database_port))
+    # Another program that even says that it is ready.
+    impostor = http.server.HTTPServer(("127.0.0.1", first.admin_port), YesToAll)
+    threading.Thread(target=impostor.serve_forever, args=(0.02,), daemon=True).start()
     try:
         moved, ran = stacks.bring_up(folder, migrate=False)
     finally:
-        for listener in taken:
-            listener.close()
+        listener.close()
+        impostor.shutdown()
+        impostor.server_close()
     assert not ran
     assert moved.database_port != first.database_port and moved.admin_port != first.admin_port
     assert moved.jwt_secret == first.jwt_secret
@@ -250,14 +283,20 @@ def test_bring_up__refused(folder: Path) -> None:
 
 
 def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """`python -m dev.stack` as people type it."""
-    return subprocess.run(
-        [sys.executable, "-m", "dev.stack", *arguments],
+    """`python -m dev.stack` as people type it, in a terminal that is closed afterwards."""
+    command = [sys.executable, "-m", "dev.stack", *arguments]
+    process = subprocess.Popen(
+        command,
         cwd=PROJECT,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=120,
+        start_new_session=True,
     )
+    out, err = process.communicate(timeout=120)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGINT)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def test_command__up_status_env_down(folder: Path) -> None:
