@@ -110,23 +110,20 @@ def bring_up(
 
 def take_down(folder: Path | str = DEFAULT_FOLDER, *, remove: bool = False) -> bool:
     """Stop the folder's stack; with `remove`, delete its data too. Whether there was something to stop."""
-    place = Path(folder).absolute()
-    if read_stack(place) is None and not os.path.exists(place / "data"):
+    if read_stack(folder) is None:
         return False
-    place, lock = _claim(place)
+    place, lock = _claim(Path(folder))
     try:
         found = read_stack(place)
-        ran = False
-        if found is not None:
-            ran = bool(processes.find_postgres(found.data)) or bool(
-                processes.find_postgrest(found.postgrest_config)
-            )
-            found.stop()
-            binaries.remove_folder(found.sockets)
+        if found is None:
+            return False
+        servers = processes.find_postgres(found.data) + processes.find_postgrest(found.postgrest_config)
+        found.stop()
+        binaries.remove_folder(found.sockets)
         (place / _ENV).unlink(missing_ok=True)
         if remove:
-            _remove_files(place, found)
-        return ran
+            _remove_files(found)
+        return bool(servers)
     finally:
         lock.release()
 
@@ -244,10 +241,11 @@ def _open_stack(
         stack = replace(found, owner=owner, pool=pool, postgres=postgres, postgrest=postgrest)
         _check_data(stack)
         return stack
-    if (place / "data").exists():
+    theirs = [name for name in ("data", _ENV) if (place / name).exists()]
+    if theirs:
         raise ConfigError(
-            f"{place} holds a database but no {_STATE}, which had its passwords. Nothing was changed. "
-            "Start afresh with: python -m dev.stack down --remove, or use another folder."
+            f"{place} holds {' and '.join(theirs)} but no {_STATE}, which tells of a stack: they may be anybody's. "
+            "Nothing was changed. Use another folder, or remove them by hand to start afresh."
         )
     base = binaries.find_base()
     name = binaries.hash_text(str(place))
@@ -323,14 +321,14 @@ def _write_state(stack: Stack) -> None:
     binaries.write_private(stack.folder / _STATE, msgspec.json.encode(state, enc_hook=str).decode())
 
 
-def _remove_files(place: Path, found: Stack | None) -> None:
-    """Remove what is ours, and the folder if nothing else is in it."""
-    for folder in (place / "data", place / "data.part", found.data if found is not None else place / "data"):
+def _remove_files(stack: Stack) -> None:
+    """Remove what is the stack's, and its folder if nothing else is in it."""
+    for folder in (stack.data, stack.data.with_name(f"{stack.data.name}.part")):
         binaries.remove_folder(folder)
     for name in (_STATE, _ENV, POSTGREST_CONFIG, "postgres.log", "postgrest.log", _LOCK):
-        (place / name).unlink(missing_ok=True)
+        (stack.folder / name).unlink(missing_ok=True)
     with contextlib.suppress(OSError):
-        place.rmdir()
+        stack.folder.rmdir()
 
 
 def _start_keeper(stack: Stack) -> subprocess.Popen[bytes]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from dev import stack
-from dev.stack import binaries, lifecycle, processes
+from dev.stack import binaries, processes
 from services.utils.errors import ConfigError, StoreError
 
 
@@ -219,14 +219,14 @@ def test_read_stack__none(tmp_path: Path) -> None:
     assert stack.take_down(tmp_path) is False
 
 
-def test_bring_up__data_without_passwords(tmp_path: Path) -> None:
-    """Data whose state file is lost are neither used nor deleted."""
-    (tmp_path / "data").mkdir()
-    with pytest.raises(ConfigError, match="down --remove"):
+@pytest.mark.parametrize("name", ["data", ".env"])
+def test_bring_up__file_of_someone_else(name: str, tmp_path: Path) -> None:
+    """What has a name of ours but no state file that tells of it is neither used nor overwritten nor deleted."""
+    (tmp_path / name).write_text("theirs")
+    with pytest.raises(ConfigError, match=f"holds {name} .* may be anybody's"):
         stack.bring_up(tmp_path)
-    assert (tmp_path / "data").is_dir()
-    assert not lifecycle.take_down(tmp_path, remove=True)
-    assert not (tmp_path / "data").exists()
+    assert stack.take_down(tmp_path, remove=True) is False
+    assert (tmp_path / name).read_text() == "theirs"
 
 
 def test_format_env__lines() -> None:
