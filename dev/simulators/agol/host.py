@@ -204,9 +204,8 @@ def _truncate(layer: Layer, share: float) -> int:
 
 
 def _delete(layer: Layer, targets: list[int], share: float) -> int:
-    """Delete until `share` of the targets are gone."""
+    """Delete a share of the targets: the first of those that are still there."""
     there = [object_id for object_id in targets if object_id in layer.rows]
-    gone = len(targets) - len(there)
-    part = there[: max(0, round(len(targets) * share) - gone)]
+    part = there[: round(len(targets) * share)]
     layer.apply(deletes=part)
     return len(part)

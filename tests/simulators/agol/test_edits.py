@@ -107,6 +107,8 @@ def test_update_features__changes_what_is_present(agol, client):
         ({"NAME": {"a": 1}}, 1016),
         ({"COUNT_": 2**31 - 1}, 0),
         ({"COUNT_": 2**31}, 1016),
+        ({"COUNT_": -(2**31)}, 0),
+        ({"COUNT_": -(2**31) - 1}, 1016),
         ({"COUNT_": 3.0}, 0),
         ({"COUNT_": 3.5}, 1016),
         ({"COUNT_": "3"}, 1016),
@@ -200,6 +202,14 @@ def test_add_features__html_refuses_the_request(agol, client, text, is_refused):
         assert agol.features(SIGNS, 2) == []
     else:
         assert get_codes(said["addResults"]) == [0, 0]
+
+
+def test_update_features__html_refuses_the_request(agol, client):
+    """Markup in an update refuses the whole request as well."""
+    agol.add_features(SIGNS, 0, [{"attributes": {"id": "a"}}])
+    said = client.call("updateFeatures", features='[{"attributes":{"OBJECTID":1,"NAME":"<x>"}}]')
+    assert said["error"]["details"] == ["Field NAME has invalid html content."]
+    assert agol.features(SIGNS)[0]["attributes"]["NAME"] is None
 
 
 def test_html_guard__is_a_switch(agol, client):
@@ -320,6 +330,14 @@ def test_edits__need_a_form_by_post(agol, client):
     assert [feature["attributes"]["id"] for feature in agol.features(SIGNS)] == ["é\r\n"]
 
 
+def test_edits__keep_every_character(agol, client):
+    """Text comes through a form-encoded body as it is."""
+    text = "100 %25 %22+é&=% \"'\\ \U0001f600"
+    agol.create_layer(SIGNS, 2, fields={"id": ("String", 50)})
+    assert add_one(client, {"id": text}, layer_id=2) == 0
+    assert agol.features(SIGNS, 2)[0]["attributes"]["id"] == text
+
+
 def test_delete_features__by_ids_or_clause(agol, client):
     """Features go by object id or clause; missing ids are errors, or not by the switch."""
     agol.add_features(SIGNS, 0, [{"attributes": {"id": f"k{i}", "COUNT_": i}} for i in range(6)])
@@ -353,7 +371,7 @@ def test_watch__sees_what_readers_could_see(agol, client):
     watch = agol.watch(SIGNS)
     client.call("deleteFeatures", where="id IN ('a','b')")
     client.call("addFeatures", features=json.dumps([{"attributes": {"id": key}} for key in "aae"]))
-    client.call("deleteFeatures", objectIds="5")
+    client.call("deleteFeatures", objectIds="5,7")
     client.call("updateFeatures", features='[{"attributes":{"OBJECTID":3,"NAME":"n"}}]')
     assert (watch.min_count, watch.max_count) == (2, 5)
     assert watch.absent == {"a", "b"}

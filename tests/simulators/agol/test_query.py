@@ -47,6 +47,7 @@ def signs(agol):
         ("WIDTH <= 1.5", 4),
         ("id IN ('k01','k02','nowhere')", 2),
         ("ID NOT IN ('k01','k02')", 23),
+        ("NAME NOT IN ('nobody')", 20),
         ("id = 'K01  '", 1),
         ("UPPER(id) = 'K01'", 1),
         ("\"id\" LIKE 'k1_'", 10),
@@ -112,6 +113,8 @@ def test_query__gives_pages_and_says_when_there_is_more(client, signs):
     assert found == [f"k{i:02}" for i in range(25)]
     few = client.call("query", where="1=1", resultRecordCount=3)
     assert (len(few["features"]), few["exceededTransferLimit"]) == (3, True)
+    whole = client.call("query", where="COUNT_ < 10")
+    assert (len(whole["features"]), whole.get("exceededTransferLimit")) == (10, None)
     assert client.call("query", where="1=1", resultOffset="x")["error"]["code"] == 400
 
 
