@@ -16,6 +16,9 @@ begin
     end loop;
     if not exists (select from pg_roles where rolname = 'authenticator') then
         create role authenticator login noinherit;
+    elsif (select rolinherit from pg_roles where rolname = 'authenticator') then
+        -- Made by hand, perhaps: it would have the rights of all the others at once.
+        alter role authenticator noinherit;
     end if;
 end;
 $$;
@@ -25,7 +28,6 @@ revoke all on schema api, bi from public;
 revoke all on all tables in schema api from public, anon, api_reader, api_publisher, api_user;
 revoke all on all functions in schema api from public, anon, api_reader, api_publisher, api_user;
 revoke all on all sequences in schema api from public, anon, api_reader, api_publisher, api_user;
-alter default privileges in schema api revoke execute on functions from public;
 
 grant usage on schema api to api_user, api_publisher;
 grant select, insert, update on
@@ -45,6 +47,7 @@ grant select, insert, update on api.runs, api.rejects to api_publisher;
 grant execute on function
     api.watermark(),
     api.state(api.runs),
+    api.status(),
     api.start_run(text, text, text, text, text, timestamptz, text, text, uuid),
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),
@@ -55,7 +58,8 @@ grant execute on function
     api.clear_load_pages(),
     api.missing_records(uuid, text, text, text),
     api.remove_documents(uuid, text, text, text, text[]),
-    api.put_document(text, text, text, text, text)
+    api.put_document(text, text, text, text, text),
+    api.purge_tombstones(text, text, text, timestamptz)
 to api_user;
 
 grant usage on schema bi to api_reader;

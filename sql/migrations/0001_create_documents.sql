@@ -80,7 +80,11 @@ begin
     if old.deleted_at is not null and new.deleted_at is not distinct from old.deleted_at then
         new.deleted_at := null;
     end if;
-    if new.deleted_at is not distinct from old.deleted_at and new.record::text = old.record::text then
+    if
+        new.deleted_at is not distinct from old.deleted_at
+        and new.record::text = old.record::text
+        and (new.app_id, new.container_id, new.record_id) = (old.app_id, old.container_id, old.record_id)
+    then
         return null;
     end if;
     -- It never stands still or goes back, whatever the clock does.

@@ -9,10 +9,14 @@ returns trigger
 language plpgsql
 as $$
 begin
-    -- 82717 is this project's lock class; seconds are counted from 2020 so that they fit an integer.
-    perform pg_advisory_xact_lock_shared(
-        82717, floor(extract(epoch from clock_timestamp()) - 1577836800)::integer
-    );
+    -- One lock for a transaction, its first: a long one would fill the table of locks.
+    if coalesce(current_setting('api.shown', true), '') = '' then
+        -- 82717 is this project's lock class; seconds are counted from 2020 so that they fit an integer.
+        perform pg_advisory_xact_lock_shared(
+            82717, floor(extract(epoch from clock_timestamp()) - 1577836800)::integer
+        );
+        perform set_config('api.shown', 'yes', true);
+    end if;
     return null;
 end;
 $$;

@@ -96,7 +96,22 @@ begin
         remove_documents.container_id,
         remove_documents.record_ids,
         remove_documents.run_id;
-    get diagnostics removed = row_count;
+    -- Counted, not taken from the update: the call may be repeated because its answer was lost.
+    execute format(
+        $query$
+        select count(*)
+        from api.%I d
+        where d.app_id = $1 and d.container_id = $2 and d.record_id = any ($3)
+            and d.deleted_at >= (select r.started_at from api.runs r where r.run_id = $4)
+        $query$,
+        source
+    )
+    into removed
+    using
+        remove_documents.app_id,
+        remove_documents.container_id,
+        remove_documents.record_ids,
+        remove_documents.run_id;
     return removed;
 end;
 $$;
