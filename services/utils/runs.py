@@ -20,7 +20,7 @@ from services.utils.cli import Args, Summary
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.records import Counts, Document, Reject
-from services.utils.session import Backoff
+from services.utils.session import Backoff, pause
 
 log = logging.getLogger(__name__)
 
@@ -151,7 +151,7 @@ class Run:
                     f"{busy['started_at']} and is still alive. Nothing was changed. Run again when it is done."
                 )
             log.info("waiting: %s is being written by a run of %s", self.destination, busy["script"])
-            time.sleep(2 if time.monotonic() - waiting_since > 5 else 0.3)
+            pause(2 if time.monotonic() - waiting_since > 5 else 0.3)
 
     def close(self, status: str, error: str = "") -> None:
         """Write the run's end. A run that ended ok moves the watermark; no other does."""

@@ -70,12 +70,26 @@ OK = Judgement(Verdict.OK)
 
 
 _patience_s = float("inf")
+_pace = 1.0
+_longest_s = float("inf")
 
 
 def limit_patience(seconds: float) -> None:
     """Let no request of this process be repeated for longer than this, whatever its back-off says."""
     global _patience_s
     _patience_s = seconds
+
+
+def set_testing(pace: float, timeout_s: float = float("inf")) -> None:
+    """For tests: waits take `pace` of their time (1.0 is as usual), no answer is waited for beyond `timeout_s`."""
+    global _pace, _longest_s
+    _pace, _longest_s = pace, timeout_s
+
+
+def pause(seconds: float) -> None:
+    """Wait, between two requests; every such wait in this package goes through here, so that tests need not."""
+    if seconds > 0:
+        time.sleep(seconds * _pace)
 
 
 @dataclass(frozen=True)
@@ -152,7 +166,7 @@ class RateLimiter:
         with self._lock:
             now = time.monotonic()
             start = max(now, self._next)
-            self._next = start + self._gap_s
+            self._next = start + self._gap_s * _pace
         if start > now:
             time.sleep(start - now)
 
@@ -272,7 +286,7 @@ class HttpSession:
                 if judgement.wait_s is not None
                 else max(retry.get_backoff_time(), limits.factor_s)
             )
-            if time.monotonic() - started + wait_s > deadline_s:
+            if time.monotonic() - started + wait_s * _pace > deadline_s:
                 raise self._failure(
                     kind,
                     f"{said}; gave up after {tries} tries, the next one would be past {deadline_s:.0f} s",
@@ -281,7 +295,7 @@ class HttpSession:
                     judgement.code,
                 )
             log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
-            time.sleep(wait_s)
+            pause(wait_s)
 
     def _send(
         self,
@@ -295,13 +309,14 @@ class HttpSession:
         if self.limiter is not None:
             self.limiter.wait()
         standing = self.headers() if callable(self.headers) else self.headers
+        connect_s, read_s = timeout_s or self.timeout_s
         return self.http.request(
             method,
             url,
             params=params,
             data=data,
             headers={**standing, **(headers or {})},
-            timeout=timeout_s or self.timeout_s,
+            timeout=(min(connect_s, _longest_s), min(read_s, _longest_s)),
             # A redirect is an answer of its own: following it would carry the sign-in to another host.
             allow_redirects=False,
         )

@@ -8,7 +8,6 @@ out after that, so `Editor.doubtful` tells the caller to look for second copies 
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +18,7 @@ from services.utils.agol.features import find_fold, fold_key
 from services.utils.agol.layer import Layer, LayerField, apply_edits, encode_edit, read_by_keys, read_ids
 from services.utils.errors import OutcomeUnknown, PublishError, RequestRefused
 from services.utils.records import Counts, OnReject, Reject
+from services.utils.session import pause
 
 log = logging.getLogger(__name__)
 
@@ -203,7 +203,7 @@ class Editor:
             raise self._give_up(error) from error
         pause_s = self.pauses_s[min(self._silent, len(self.pauses_s)) - 1] if self.pauses_s else 0.0
         log.warning("%s; looking what became of it in %.1f s", error, pause_s)
-        time.sleep(pause_s)
+        pause(pause_s)
 
     def _leave_missing(self, part: list[Edit]) -> list[Edit]:
         """Those adds of a chunk that the layer does not hold; the others are counted as done."""
@@ -217,7 +217,7 @@ class Editor:
         for pause_s in self.pauses_s[:3] if kind == "deletes" else ():
             if not there:
                 break
-            time.sleep(pause_s)  # a read may still show what is gone
+            pause(pause_s)  # a read may still show what is gone
             there = read_ids(self.layer, sorted(there))
         return there
 

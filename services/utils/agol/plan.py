@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +17,7 @@ from services.utils.agol.layer import Layer, LayerField, count_features, read_by
 from services.utils.agol.values import Unfit
 from services.utils.errors import ConfigError, PublishError
 from services.utils.records import Counts, OnReject, Reject, Row
+from services.utils.session import pause
 from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def plan_replace(
                 f"{layer.where} counts {number} features, but {read} were read. Nothing was changed. Perhaps "
                 "something else is writing to it; run again later."
             )
-        time.sleep(pause_s)
+        pause(pause_s)
     plan.there = plan.state.count_there() + keyless
     _sort_rows(plan, built, comparer, counts, on_reject)
     for key, note in plan.state.unwanted():

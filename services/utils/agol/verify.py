@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +11,7 @@ from services.utils.agol.features import find_fold, fold_key
 from services.utils.agol.layer import Layer, has_duplicates, read_by_keys, read_features
 from services.utils.agol.plan import Plan
 from services.utils.errors import PublishError, RequestRefused
+from services.utils.session import pause
 from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def verify(layer: Layer, plan: Plan, editor: Editor, *, replace: bool, pauses_s:
     """
     findings = Findings()
     for number, pause_s in enumerate([0.0, *pauses_s]):
-        time.sleep(pause_s)
+        pause(pause_s)
         is_last = number == len(pauses_s)
         if editor.doubtful and replace and not is_last and not _looks_doubled(layer, editor):
             continue

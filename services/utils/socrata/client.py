@@ -32,6 +32,7 @@ from services.utils.session import (
     HttpSession,
     Judgement,
     Verdict,
+    pause,
     retry_after_s,
 )
 from services.utils.socrata.shape import find_geo_columns
@@ -274,7 +275,7 @@ def wait_until_fresh(dataset: Dataset, *, lag_s: float, poll_s: float) -> Count:
         count = count_rows(dataset)
         if not count.stale or time.monotonic() + poll_s > deadline:
             return count
-        time.sleep(poll_s)
+        pause(poll_s)
         poll_s = min(poll_s * 1.5, 5.0)
 
 

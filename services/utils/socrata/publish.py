@@ -15,6 +15,7 @@ import msgspec
 from services.utils.errors import ConfigError, PublishError
 from services.utils.guard import DeleteGuard
 from services.utils.records import Counts, OnReject, Reject, Row
+from services.utils.session import pause
 from services.utils.socrata.client import Dataset, count_rows, fetch_keys, wait_until_fresh
 from services.utils.socrata.plan import Item, Plan
 from services.utils.socrata.send import Limits, Sender
@@ -241,7 +242,7 @@ class _Publication:
             if not late or self._compare(sender, seen) == (0, 0):
                 return seen
             seen.close()
-            time.sleep(self.limits.poll_s)
+            pause(self.limits.poll_s)
 
     def _tell_strangers(self, seen: Spool) -> None:
         """Rows that were not there before and that nobody here wrote: the next replace removes them."""
@@ -266,7 +267,7 @@ class _Publication:
                 return
             if count.stale is not None or time.monotonic() >= deadline:
                 break
-            time.sleep(self.limits.poll_s)
+            pause(self.limits.poll_s)
         if count.stale:
             log.warning("%s: readers do not see the writes after %g s", self.dataset, self.limits.lag_s)
             return

@@ -1,0 +1,65 @@
+"""`session.set_testing`: tests wait a fraction, deadlines and retries stay what they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dev.simulators.base import Answer, Request, Simulator
+from services.utils import session
+from services.utils.errors import OutcomeUnknown, SourceError
+
+
+class _Yes(Simulator):
+    def answer(self, request: Request) -> Answer:
+        return Answer.json({"yes": True})
+
+
+@pytest.fixture
+def yes() -> Iterator[_Yes]:
+    """A server that says yes to everything."""
+    with _Yes() as simulator:
+        yield simulator
+
+
+@pytest.fixture
+def quick() -> Iterator[None]:
+    """Waits of this process take a hundredth; as usual again afterwards."""
+    session.set_testing(0.01, timeout_s=0.2)
+    yield
+    session.set_testing(1.0)
+
+
+def _open(yes: _Yes) -> session.HttpSession:
+    return session.HttpSession(
+        yes.url, "Yes", SourceError, backoff=session.Backoff(attempts=6, deadline_s=60.0)
+    )
+
+
+def test_set_testing__waits_a_part_and_still_gives_up(yes: _Yes, quick: None) -> None:
+    """Five waits of some seconds in all pass in a moment, and the sixth failure is still the last."""
+    yes.faults.add("503", times=None, headers={"Retry-After": "2"})
+    started = time.monotonic()
+    with pytest.raises(OutcomeUnknown, match="gave up after 6 tries"):
+        _open(yes).request("GET", "/", repeatable=True)
+    assert time.monotonic() - started < 2.0
+    assert yes.count() == 6
+
+
+def test_set_testing__no_answer_is_waited_for_longer(yes: _Yes, quick: None) -> None:
+    """A server that hangs is given up after the testing time-out, and asked again."""
+    yes.faults.add("slow", seconds=3.0)
+    started = time.monotonic()
+    assert _open(yes).request("GET", "/", repeatable=True).status_code == 200
+    assert time.monotonic() - started < 2.0
+
+
+def test_rate_limiter__keeps_its_pace_in_testing(quick: None) -> None:
+    """Ten a second are a thousand a second at a hundredth, and never all at once."""
+    limiter = session.RateLimiter(10)
+    started = time.monotonic()
+    for _ in range(20):
+        limiter.wait()
+    assert 0.015 < time.monotonic() - started < 1.0
