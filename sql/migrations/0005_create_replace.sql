@@ -47,11 +47,17 @@ begin
             (select count(*) from seen),
             coalesce(
                 (
-                    select array_agg(s.record_id order by s.record_id)
-                    from stored s
-                    where not exists (select from seen where seen.record_id = s.record_id)
+                    select array_agg(gone.record_id order by gone.record_id)
+                    from (
+                        select s.record_id
+                        from stored s
                         -- A document that another run wrote since this one began is no left-over.
-                        and s.updated_at < (select r.started_at from api.runs r where r.run_id = $1)
+                        where s.updated_at < (select r.started_at from api.runs r where r.run_id = $1)
+                        -- Not "not exists": without statistics that is planned as a loop in a loop.
+                        except
+                        select seen.record_id
+                        from seen
+                    ) gone
                 ),
                 '{}'
             )
