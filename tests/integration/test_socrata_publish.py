@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 import re
 import tracemalloc
@@ -356,6 +358,14 @@ def test_publish__tombstone_yields_to_a_live_row_of_the_same_key(portal):
     assert portal.row(ID, "R0001")["name"] == "new 1"
 
 
+def test_publish__doubled_tombstones_count_once(portal):
+    """Two deleted records of one key are one removal, for the guard and in the counts."""
+    publish(portal, build_rows(range(8)))
+    gone = [Row(name, build_rows([1])[0].values, deleted=True) for name in ("x", "y", "z")]
+    counts = publish(portal, [*gone, *build_rows([2])], exclusive=False, guard=DeleteGuard(15))
+    assert counts == Counts(read=4, updated=1, deleted=1)
+
+
 # Rows that the portal refuses
 
 
@@ -368,6 +378,7 @@ def test_publish__errors_inside_a_200_are_found(portal, replace):
     counts = publish(portal, build_rows(range(42), "b"), replace=replace, limits=BATCHES, rejects=rejects)
     assert {reject.record_id for reject in rejects} == {"R0007", "R0023", "R0041"}
     assert rejects[0].content["id"] == rejects[0].record_id
+    assert "counts the row as an error" in rejects[0].reason
     assert counts == Counts(read=42, inserted=1, updated=38, rejected=3)
     assert portal.row(ID, "R0007")["name"] == "a 7"
     assert portal.row(ID, "R0008")["name"] == "b 8"
@@ -447,7 +458,7 @@ def test_publish__413_halves_and_remembers(portal):
     assert publish(portal, build_rows(range(120)), limits=limits) == Counts(read=120, inserted=120)
     writes = portal.writes(ID)
     assert writes[0].method == "PUT"
-    assert sum(write.status == 413 for write in writes) < 12
+    assert sum(write.status == 413 for write in writes) <= 5
     assert writes[-1].status == 200
     assert len(ids(portal)) == 120
 
@@ -490,12 +501,36 @@ def test_publish__lost_answers_double_nothing(portal, kind, limits):
     assert ids(portal) == keys(range(3, 36))
 
 
+@pytest.mark.parametrize(("limits", "writes"), [(ONE_BY_ONE, 1), (BATCHES, 4)])
+def test_publish__saved_with_a_400_is_saved(portal, limits, writes):
+    """A 400 that says the rows were saved is no refusal: nothing is sent twice."""
+    portal.faults.add("saved", method="POST|PUT", times=None)
+    assert publish(portal, build_rows(range(40)), limits=limits).read == 40
+    assert len(portal.writes(ID)) == writes
+    assert len(ids(portal)) == 40
+
+
 @pytest.mark.parametrize("status", ["409", "429", "500", "503", "408"])
 def test_publish__passing_trouble_is_waited_out(portal, status):
     """Another writer, throttling and server errors pass: the same request again does it."""
     portal.faults.add(status, times=2, method="GET")
     portal.faults.add(status, times=2, method="PUT")
     assert publish(portal, build_rows(range(5))) == Counts(read=5, inserted=5)
+
+
+def test_publish__accepted_is_not_done(portal):
+    """A 202 is no success: the same replace is sent again."""
+    portal.faults.add("ticket", method="PUT")
+    assert publish(portal, build_rows(range(5))) == Counts(read=5, inserted=5)
+    writes = [(seen.method, seen.status) for seen in portal.requests if seen.method != "GET"]
+    assert writes == [("PUT", 202), ("PUT", 200)]
+
+
+def test_publish__outage_that_ends_in_time_refuses_no_row(portal):
+    """A row that seemed bad while the portal was ill is sent again before it is refused."""
+    portal.faults.add("502", method="POST", times=QUICK.attempts + 3 * 3)
+    assert publish(portal, build_rows(range(10)), limits=BATCHES) == Counts(read=10, inserted=10)
+    assert len(ids(portal)) == 10
 
 
 def test_publish__another_writer_is_waited_for(portal):
@@ -581,6 +616,15 @@ def test_publish__waits_for_lagging_readers(portal, limits):
     assert portal.min_count(ID) >= 30
 
 
+def test_publish__rows_that_readers_do_not_see_yet_are_not_forgotten(portal):
+    """What was written just before is waited for: a replace removes it though replicas hid it at first."""
+    publish(portal, build_rows(range(10)))
+    portal.switches.replica_lag_reads = 5
+    portal.upsert(ID, [{"id": "late"}])
+    assert publish(portal, build_rows(range(10)), limits=BATCHES) == Counts(read=10, updated=10, deleted=1)
+    assert ids(portal) == keys(range(10))
+
+
 def test_publish__lag_without_end_is_told_not_failed(portal, caplog):
     """Readers that never catch up in time cannot be compared: a warning, the rows were acknowledged."""
     portal.switches.replica_lag_reads = 10_000
@@ -603,6 +647,31 @@ def test_publish__rows_lost_after_being_acknowledged_are_sent_again(portal, limi
     assert publish(portal, build_rows(range(15)), limits=limits) == Counts(read=15, inserted=15)
     assert lost
     assert len(ids(portal)) == 15
+
+
+class ForgetfulPortal(SocrataSimulator):
+    """Drops a row of every write of several, and every row called "forget me", without counting an error."""
+
+    def answer(self, request):
+        if request.method in ("POST", "PUT"):
+            rows = [row for row in request.json() if row.get("name") != "forget me"]
+            request.body = json.dumps(rows[: max(1, len(rows) - 1)]).encode()
+        return super().answer(request)
+
+
+@pytest.mark.parametrize("limits", [ONE_BY_ONE, BATCHES])
+def test_publish__counts_must_account_for_every_row(limits):
+    """An answer of fewer rows than were sent is not taken for success, also where readers cannot be asked."""
+    limits = dataclasses.replace(limits, lag_s=0.03)
+    with ForgetfulPortal(seed=7, replica_lag_reads=10_000) as portal:
+        portal.create_dataset(ID, COLUMNS, row_id="id")
+        rows = build_rows(range(20))
+        rows[5].values["name"] = "forget me"
+        rejects = []
+        counts = publish(portal, rows, limits=limits, rejects=rejects)
+        assert counts == Counts(read=20, inserted=19, rejected=1)
+        assert [reject.record_id for reject in rejects] == ["R0005"]
+        assert len(ids(portal)) == 19
 
 
 def test_publish__rows_that_stay_missing_fail_the_run(portal):

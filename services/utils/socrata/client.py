@@ -57,7 +57,12 @@ _REFUSALS = (
         "illegal-field",
         "a field that the dataset does not have (its columns were changed meanwhile; run again)",
     ),
-    (401, "", "sign-in", "the sign-in is wrong; correct SOCRATA_USERNAME and SOCRATA_PASSWORD"),
+    (
+        401,
+        "",
+        "sign-in",
+        "the sign-in is wrong; correct SOCRATA_USERNAME and SOCRATA_PASSWORD, or the API key",
+    ),
     (403, "app_token", "app-token", "the app token is not valid; correct SOCRATA_APP_TOKEN or leave it out"),
     (
         403,
