@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -56,21 +57,21 @@ class Summary:
     counts: Counts = field(default_factory=Counts)
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. Nothing was sent. Run with --help for the flags.")
 
 
-def make_parser(script: str, description: str, *, container: str = "required", writes: str = "") -> _Parser:
+def make_parser(script: str, description: str, *, container: str = "required", writes: str = "") -> Parser:
     """A parser with the shared flags.
 
     container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
     --since-last and the removal flags) or "metadata" (adds --dry-run alone).
     """
     summary, _, example = (description or "").partition("\n")
-    parser = _Parser(
+    parser = Parser(
         prog=f"{script}.py",
         description=summary,
         epilog=example.strip("\n"),
@@ -127,6 +128,18 @@ def parse_date(text: str) -> dt.datetime:
             f"{text!r} is not an ISO-8601 time such as 2024-05-01 or 2024-05-01T13:30:00-05:00"
         ) from error
     return when if when.tzinfo else when.replace(tzinfo=dt.UTC)
+
+
+def parse_lifetime(text: str) -> int:
+    """Seconds from 3600, 60m, 12h or 90d.
+
+    Raises: argparse.ArgumentTypeError for anything else, and for 0.
+    """
+    found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
+    seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else 0
+    if seconds <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 3600, 60m, 12h or 90d")
+    return seconds
 
 
 def _parse_pct(text: str) -> float:

@@ -1,0 +1,91 @@
+"""What the ledger tells: how every container stands, what was refused, what may be purged. Reads only."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import msgspec
+
+from services.utils.postgrest import PostgREST
+
+
+class Standing(msgspec.Struct):
+    """The latest run of one script on one container and destination (api.status)."""
+
+    script: str
+    destination: str
+    state: str
+    started_at: dt.datetime
+    app: str | None = None
+    container: str | None = None
+    env: str | None = None
+    finished_at: dt.datetime | None = None
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    deleted: int = 0
+    rejected: int = 0
+    error: str | None = None
+    watermark: dt.datetime | None = None
+    last_ok_at: dt.datetime | None = None
+    open_rejects: int = 0
+
+
+class OpenReject(msgspec.Struct):
+    """A record that is refused, and by what."""
+
+    destination: str
+    record_id: str
+    reason: str
+    created_at: dt.datetime
+
+
+def read_standings(store: PostgREST, *, app: str = "", container: str = "", env: str = "") -> list[Standing]:
+    """How every container stands; of one app, container or env if they are named."""
+    params = [
+        (name, f"eq.{value}")
+        for name, value in (("app", app), ("container", container), ("env", env))
+        if value
+    ]
+    body = store.http.request("GET", "/rpc/status", params=params, repeatable=True, what="status").content
+    return msgspec.json.decode(body, type=list[Standing])
+
+
+def read_open_rejects(store: PostgREST, destination: str) -> Iterator[OpenReject]:
+    """The records that a destination refuses now, in the order of their ids."""
+    last = ""
+    while True:
+        params = [
+            ("select", "destination,record_id,reason,created_at"),
+            ("destination", f"eq.{destination}"),
+            ("closed_at", "is.null"),
+            ("order", "record_id"),
+            ("limit", "1000"),
+        ]
+        if last:
+            params.append(("record_id", f"gt.{last}"))
+        page = msgspec.json.decode(store.select("rejects", params), type=list[OpenReject])
+        yield from page
+        if len(page) < 1000:
+            return
+        last = page[-1].record_id
+
+
+def find_purgeable(
+    standings: list[Standing], publishers: list[str], before: dt.datetime
+) -> tuple[dt.datetime | None, str]:
+    """Up to when tombstones may go: every publisher has delivered what is older.
+
+    Args:
+        standings: of one container. publishers: the scripts that publish it somewhere.
+        before: the latest time that is wanted.
+    Returns: the time and "", or None and the script that has never delivered.
+    """
+    for script in publishers:
+        marks = [s.watermark for s in standings if s.script == script]
+        if not marks or None in marks:
+            return None, script
+        before = min([before, *(mark for mark in marks if mark is not None)])
+    return before, ""

@@ -1,0 +1,84 @@
+"""What the ledger tells people, and what may be forgotten."""
+
+from __future__ import annotations
+
+import re
+
+from tests.scripts.conftest import SIGNALS, WORK_ORDERS, Done, Way
+
+
+def show(way: Way, *flags: str) -> Done:
+    """Run status.py."""
+    process = way.start("status", *flags)
+    stdout, stderr = process.communicate(timeout=60)
+    return Done(process.returncode, stdout, stderr)
+
+
+def test_status__shows_the_latest_run_of_each(way: Way) -> None:
+    """Each script and container has one line with its latest state, the error of a failed one below it."""
+    way.run("metadata_to_postgrest")
+    way.load(SIGNALS)
+    way.load(SIGNALS)
+    way.knack.faults.add("503", path="/records", times=None)
+    way.run("records_to_postgrest", "-c", WORK_ORDERS, RETRY_SECONDS="1")
+    done = show(way)
+    assert done.code == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len([line for line in lines if "records_to_postgrest" in line and " ok " in line]) == 1
+    failed = next(index for index, line in enumerate(lines) if " failed " in line)
+    assert WORK_ORDERS in lines[failed] and "Knack" in lines[failed + 1]
+    assert show(way, "-c", SIGNALS).summary["read"] == 1
+
+
+def test_status__a_silent_run_is_dead(way: Way) -> None:
+    """A run whose heartbeat stopped a minute ago is shown as dead, not as running."""
+    way.load(SIGNALS)
+    way.stack.execute(
+        "update api.runs set status = 'running', finished_at = null, heartbeat_at = now() - interval '61 seconds'"
+    )
+    assert re.search(r" dead ", show(way).stdout)
+
+
+def test_status__lists_refused_records(way: Way) -> None:
+    """--rejects names each refused record and the rule, without its content."""
+    way.run("metadata_to_postgrest")
+    record_id = min(way.source(SIGNALS))
+    way.knack.edit_record("object_12", record_id, {way.city.key("object_12", "Signal Name"): "q" * 5000})
+    way.load(SIGNALS)
+    assert way.run("records_to_agol", "-c", SIGNALS).code == 3
+    done = show(way, "--rejects")
+    assert re.search(rf"refused {record_id}: .*signal_name", done.stdout)
+    assert done.summary["rejected"] == 1
+    assert "qqqq" not in done.stdout
+
+
+def test_purge__waits_for_every_destination(way: Way) -> None:
+    """Tombstones go only after both publishers have delivered them; living documents and fresh tombstones stay."""
+    way.run("metadata_to_postgrest")
+    way.load(WORK_ORDERS)
+    for script in ("records_to_socrata", "records_to_agol"):
+        way.run(script, "-c", WORK_ORDERS)
+    gone = sorted(way.source(WORK_ORDERS))[:3]
+    for record_id in gone:
+        way.knack.delete_record(WORK_ORDERS, record_id)
+    way.load(WORK_ORDERS)
+    purge = ("purge_tombstones", "-c", WORK_ORDERS, "--older-than", "1s")
+    assert way.run("records_to_socrata", "-c", WORK_ORDERS, "--since-last").code == 0
+    assert way.run(*purge).summary["deleted"] == 0
+    assert way.run("records_to_agol", "-c", WORK_ORDERS, "--since-last").code == 0
+    way.stack.execute("select pg_sleep(1.1)")
+    assert way.run("purge_tombstones", "-c", WORK_ORDERS).summary["deleted"] == 0
+    assert way.run(*purge, "--dry-run").summary["deleted"] == 3
+    assert set(way.documents(WORK_ORDERS, deleted=True)) == set(gone)
+    done = way.run(*purge)
+    assert (done.code, done.summary["deleted"]) == (0, 3), done.stderr
+    assert way.documents(WORK_ORDERS, deleted=True) == {}
+    assert way.documents(WORK_ORDERS) == way.source(WORK_ORDERS)
+
+
+def test_purge__refuses_where_a_destination_has_never_delivered(way: Way) -> None:
+    """A configured destination that was never published to stops the purge with a line that names it."""
+    way.load(SIGNALS)
+    done = way.run("purge_tombstones", "-c", SIGNALS)
+    assert done.code == 1
+    assert "records_to_socrata" in done.errors[0]
