@@ -1,0 +1,1 @@
+"""How near to its limit is a full load?"""

@@ -1,0 +1,1 @@
+"""Does memory stay flat?"""
