@@ -168,6 +168,7 @@ def test_compile_converter__not_nullable(value):
         ("<<b>script>alert(1)</script>", "scriptalert(1)"),
         ("<!-- note\n-->text", "text"),
         ("<bold>", "bold"),
+        ("<table><tr><td>row</td><td>1</td></tr></table>", "row 1"),
     ],
 )
 def test_clean_html__cases(text, clean):

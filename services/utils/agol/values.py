@@ -44,6 +44,7 @@ _INLINE = (
 )
 _REST_OF_TAG = r"(?=[\s/>])(?:[^<>\"']|\"[^\"]*\"|'[^']*')*>"
 _NEW_LINE = re.compile(rf"<(?:/?(?:{_BREAKS})|/(?:{_BLOCKS})){_REST_OF_TAG}", re.IGNORECASE)
+_CELL = re.compile(rf"</(?:td|th){_REST_OF_TAG}", re.IGNORECASE)
 _TAG = re.compile(
     rf"</?(?:{_BREAKS}|{_BLOCKS}|{_INLINE}){_REST_OF_TAG}|<!--.*?-->", re.IGNORECASE | re.DOTALL
 )
@@ -92,13 +93,14 @@ def clean_html(text: str) -> str:
     """Text that the server's HTML guard lets through.
 
     The guard (`xssInputRule: rejectInvalid`, the default) refuses a whole request for one value with
-    "<...>" in it. So known HTML tags are taken out (line breaks and ends of paragraphs become new lines),
+    "<...>" in it. So known HTML tags are taken out (line breaks and ends of paragraphs become new lines,
+    ends of table cells spaces),
     and where "<" and ">" then still both occur, both characters are removed wherever they stand, as
     "<Null>" alone is enough to be refused. A lone "<" or ">" stays.
     """
     if "<" not in text:
         return text
-    cleaned = _TAG.sub("", _NEW_LINE.sub("\n", text))
+    cleaned = _TAG.sub("", _CELL.sub(" ", _NEW_LINE.sub("\n", text)))
     if cleaned != text:
         cleaned = cleaned.strip()
     if "<" in cleaned and ">" in cleaned:
