@@ -26,14 +26,14 @@ def decode_raw(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, Callab
     Raises: msgspec.DecodeError if the body is not JSON, msgspec.ValidationError if it is another value.
     """
     try:
-        return decoder.decode(body), bytes
+        return _decode(decoder, body), bytes
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
         mended = mend_surrogates(body)
         if mended == body:
             raise
-    value = decoder.decode(mended)
+    value = _decode(decoder, mended)
     position = 0
 
     def cut(raw: msgspec.Raw) -> bytes:
@@ -54,8 +54,8 @@ def is_json(body: bytes) -> bool:
     return True
 
 
-def mend_surrogates(body: bytes) -> bytes:
-    """The same bytes with every lone surrogate escape blanked; the length stays."""
+def mend_surrogates(body: bytes, *, nulls: bool = False) -> bytes:
+    """The same bytes with every lone surrogate escape blanked, with `nulls` every \\u0000 too; the length stays."""
     parts: list[bytes] = []
     copied = 0
     high: re.Match[bytes] | None = None
@@ -70,13 +70,20 @@ def mend_surrogates(body: bytes) -> bytes:
             high = None
         if 0xD800 <= code <= 0xDBFF:
             high = escape
-        elif 0xDC00 <= code <= 0xDFFF:
+        elif 0xDC00 <= code <= 0xDFFF or (nulls and escape[1] and code == 0):
             parts += (body[copied : escape.start()], _BLANK)
             copied = escape.end()
     if high is not None:
         parts += (body[copied : high.start()], _BLANK)
         copied = high.end()
     return b"".join([*parts, body[copied:]])
+
+
+def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        return decoder.decode(body)
+    except RecursionError as error:
+        raise msgspec.DecodeError("JSON is nested too deep") from error
 
 
 _ANY: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)

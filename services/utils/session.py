@@ -189,7 +189,7 @@ class HttpSession:
     base_url: str
     system: str
     error: type[ServiceError]
-    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(default_factory=dict)
+    headers: Mapping[str, str] | Callable[[], Mapping[str, str]] = field(default_factory=dict, repr=False)
     judge: Callable[[requests.Response], Judgement] = judge_json
     renew: Callable[[], None] | None = None
     timeout_s: tuple[float, float] = (10.0, 120.0)
@@ -235,7 +235,7 @@ class HttpSession:
             what: words for messages ("page 3 of object_9"); the query string never appears in them.
         Raises: `error` mixed with RequestRefused (surely not carried out) or OutcomeUnknown.
         """
-        url = path if "://" in path else self.base_url + path
+        url = path if path.startswith(("http://", "https://")) else self.base_url + path
         where = f"{self.system} {method} {urlsplit(url).path}" + (f" ({what})" if what else "")
         limits = backoff or self.backoff
         deadline_s = min(limits.deadline_s, _patience_s)
@@ -257,12 +257,11 @@ class HttpSession:
             except _NO_ANSWER as error:
                 judgement = Judgement(Verdict.UNKNOWN, _name_failure(error))
             status = response.status_code if response is not None else 0
-            body = (
-                response.text[:2000] if response is not None and judgement.verdict is not Verdict.OK else ""
-            )
             if judgement.verdict is Verdict.OK:
                 assert response is not None
                 return response
+            # Not `.text`: guessing the encoding of a body of many MB takes seconds.
+            body = response.content[:8000].decode("utf-8", "replace")[:2000] if response is not None else ""
             said = f"{where}: {f'{status} ' if status else ''}{judgement.reason}"
             if judgement.verdict is Verdict.RENEW and self.renew is not None and not renewed:
                 renewed = True
@@ -281,11 +280,8 @@ class HttpSession:
                     kind, f"{said}; gave up after {tries} tries", status, body, judgement.code
                 )
             retry = retry.increment(method, url, error=None, response=None)
-            wait_s = (
-                judgement.wait_s
-                if judgement.wait_s is not None
-                else max(retry.get_backoff_time(), limits.factor_s)
-            )
+            # A wish of no wait at all (a date gone by, say) is none: it would be granted a thousand times a second.
+            wait_s = judgement.wait_s or max(retry.get_backoff_time(), limits.factor_s)
             if time.monotonic() - started + wait_s * _pace > deadline_s:
                 raise self._failure(
                     kind,
