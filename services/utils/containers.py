@@ -68,6 +68,14 @@ class Container:
         """app/container, as messages name it."""
         return f"{self.app}/{self.id}"
 
+    @property
+    def publishers(self) -> list[str]:
+        """The scripts that publish this container in its env."""
+        wanted = {"socrata_resource_id": "records_to_socrata", "service_id": "records_to_agol"}
+        return [
+            script for key, script in wanted.items() if getattr(self, key) and key not in self.dev_blocked
+        ]
+
     def require(self, key: str, purpose: str) -> str:
         """A setting that a script cannot do without.
 
@@ -197,21 +205,24 @@ def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     where = f"config/{path.name}"
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
-    except (SyntaxError, UnicodeDecodeError, ValueError) as error:
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}. Nothing was sent.") from error
+    except (SyntaxError, UnicodeDecodeError, ValueError, MemoryError, RecursionError) as error:
         line = getattr(error, "lineno", None)
-        raise ConfigError(
-            f"{where} cannot be read{f': line {line}' if line else ''} is not Python. Nothing was sent."
-        ) from error
-    value = next(
-        (
-            statement.value
-            for statement in tree.body
-            if isinstance(statement, ast.Assign | ast.AnnAssign) and _names_config(statement)
-        ),
-        None,
-    )
+        what = f"line {line}" if line else "it"
+        raise ConfigError(f"{where} cannot be read: {what} is not Python. Nothing was sent.") from error
+    value: ast.expr | None = None
+    for statement in tree.body:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and _names_config(statement) and value is None:
+            value = statement.value
+        elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+            raise ConfigError(
+                f"{where}, line {statement.lineno}: only one CONFIG = {{...}} of literals may stand there; it is "
+                "read as data, nothing in it is executed. Nothing was sent."
+            )
     if value is None:
         raise ConfigError(f"{where} has no CONFIG = {{...}}. Nothing was sent.")
+    _refuse_repeated(value, where)
     try:
         config = ast.literal_eval(value)
     except (ValueError, TypeError, MemoryError, RecursionError) as error:
@@ -228,6 +239,20 @@ def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     return config
 
 
+def _refuse_repeated(value: ast.expr, where: str) -> None:
+    """Python takes the last of a key that stands twice: an app or a container would vanish without a word."""
+    for node in ast.walk(value):
+        if isinstance(node, ast.Dict):
+            seen = set()
+            for key in node.keys:
+                if isinstance(key, ast.Constant) and key.value in seen:
+                    raise ConfigError(
+                        f"{where}, line {key.lineno}: {key.value!r} stands twice. Nothing was sent."
+                    )
+                if isinstance(key, ast.Constant):
+                    seen.add(key.value)
+
+
 def _names_config(statement: ast.Assign | ast.AnnAssign) -> bool:
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     return any(isinstance(target, ast.Name) and target.id == "CONFIG" for target in targets)
@@ -236,7 +261,12 @@ def _names_config(statement: ast.Assign | ast.AnnAssign) -> bool:
 def _check_settings(given: Mapping[str, Any], where: str, system: str, inner: bool = False) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in given.items():
-        key = _OLDER_SPELLINGS.get(key, key)
+        spelt, key = key, _OLDER_SPELLINGS.get(key, key)
+        if spelt != key and given.get(key) not in (None, value):
+            raise ConfigError(
+                f"{where} has both {key} and, as it used to be called, {spelt!r} in config/{system}.py. "
+                "Nothing was sent. Keep one of them."
+            )
         if key not in KNOWN_KEYS or (inner and key == "dev"):
             raise ConfigError(
                 f"{where} has an unknown setting {key!r} in config/{system}.py"
@@ -265,7 +295,7 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
             raise refuse("a list of field names or keys")
         return tuple(values)
     if key == "layer_id":
-        if value is not None and (isinstance(value, bool) or not str(value).isdigit()):
+        if value is not None and (isinstance(value, bool) or not str(value).isdecimal()):
             raise refuse("a whole number, 0 or more")
         return None if value is None else int(value)
     if key == "no_replace_socrata" and not isinstance(value, bool):
@@ -290,7 +320,7 @@ def _find_siblings(
         for app, containers in held.items():
             for container_id, settings in containers.items():
                 over = settings.get("dev") if found.env == "dev" else None
-                dataset = {**settings, **(over or {})}.get("socrata_resource_id")
+                dataset = {**settings, **(over if isinstance(over, dict) else {})}.get("socrata_resource_id")
                 if (
                     found.socrata_resource_id
                     and dataset == found.socrata_resource_id

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -75,7 +75,7 @@ class KnackSettings:
     """Where Knack is and who asks."""
 
     app_id: str
-    api_key: str
+    api_key: str = field(repr=False)
     url: str
 
 
@@ -84,8 +84,8 @@ class StoreSettings:
     """Where PostgREST is; a fixed token, or the secret and the role to mint tokens with."""
 
     endpoint: str
-    jwt: str
-    jwt_secret: str
+    jwt: str = field(repr=False)
+    jwt_secret: str = field(repr=False)
     role: str
 
 
@@ -95,8 +95,8 @@ class SocrataSettings:
 
     url: str
     username: str
-    password: str
-    app_token: str
+    password: str = field(repr=False)
+    app_token: str = field(repr=False)
 
     @property
     def host(self) -> str:
@@ -110,7 +110,7 @@ class AgolSettings:
 
     url: str
     username: str
-    password: str
+    password: str = field(repr=False)
     client: str
 
 
@@ -122,7 +122,7 @@ class Settings:
     store: StoreSettings
     socrata: SocrataSettings
     agol: AgolSettings
-    database_url: str
+    database_url: str = field(repr=False)
 
 
 def get(name: str) -> str:
@@ -182,12 +182,7 @@ def load(systems: Iterable[str]) -> Settings:
             get("PGREST_JWT_SECRET"),
             get("PGREST_ROLE"),
         ),
-        SocrataSettings(
-            get("SOCRATA_URL").rstrip("/"),
-            get("SOCRATA_USERNAME") or get("SOCRATA_API_KEY_ID"),
-            get("SOCRATA_PASSWORD") or get("SOCRATA_API_KEY_SECRET"),
-            get("SOCRATA_APP_TOKEN"),
-        ),
+        SocrataSettings(get("SOCRATA_URL").rstrip("/"), *_find_socrata_user(), get("SOCRATA_APP_TOKEN")),
         AgolSettings(
             get("AGOL_URL").rstrip("/"), get("AGOL_USERNAME"), get("AGOL_PASSWORD"), get("AGOL_CLIENT")
         ),
@@ -210,8 +205,16 @@ def _missing_token() -> list[str]:
     return ["PGREST_JWT (or PGREST_JWT_SECRET and PGREST_ROLE)"]
 
 
+def _find_socrata_user() -> tuple[str, str]:
+    """A user and password, else a key's id and secret; never half of one with half of the other."""
+    for names in (("SOCRATA_USERNAME", "SOCRATA_PASSWORD"), ("SOCRATA_API_KEY_ID", "SOCRATA_API_KEY_SECRET")):
+        if all(map(get, names)):
+            return get(names[0]), get(names[1])
+    return "", ""
+
+
 def _missing_socrata_user() -> list[str]:
-    if get("SOCRATA_API_KEY_ID") and get("SOCRATA_API_KEY_SECRET"):
+    if all(_find_socrata_user()):
         return []
     names = ("SOCRATA_USERNAME", "SOCRATA_PASSWORD")
     if get("SOCRATA_API_KEY_ID") or get("SOCRATA_API_KEY_SECRET"):
