@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -236,14 +237,35 @@ def test_open_layer__may_not_edit(sim, portal):
         agol.open_layer(portal, ITEM, 0, "layer")
 
 
-def test_find_service__stranger(sim, portal):
+def test_open_layer__stranger(sim, portal):
     """The token does not follow an item to a host that is not the portal's."""
-    portal.url = "https://city.maps.arcgis.com"
+    sim.url = f"http://127.0.0.2:{sim.port}"
     with pytest.raises(ConfigError, match="The sign-in is not sent there"):
-        portal._check_host("https://services.example.org/x/FeatureServer", ITEM)
-    with pytest.raises(ConfigError, match="The sign-in is not sent there"):
-        portal._check_host("http://services1.arcgis.com/x/FeatureServer", ITEM)
-    portal._check_host("https://services1.arcgis.com/x/FeatureServer", ITEM)
+        agol.open_layer(portal, ITEM, 0, "layer")
+    assert sim.count(path="FeatureServer") == 0
+
+
+@pytest.mark.parametrize(
+    ("portal_url", "service_url", "same"),
+    [
+        ("https://city.maps.arcgis.com", "https://services1.arcgis.com/x/FeatureServer", True),
+        ("https://www.arcgis.com", "https://services1.arcgis.com/x/FeatureServer", True),
+        ("https://www.arcgis.com", "http://services1.arcgis.com/x/FeatureServer", False),
+        ("https://www.arcgis.com", "https://services.example.org/x/FeatureServer", False),
+        ("https://www.arcgis.com", "https://services1.arcgis.com.example.org/x/FeatureServer", False),
+        ("https://www.arcgis.com", "https://myarcgis.com/x/FeatureServer", False),
+        ("http://localhost:80", "http://127.0.0.1:80/x/FeatureServer", True),
+        ("http://127.0.0.1:80", "http://9.9.0.1:80/x/FeatureServer", False),
+    ],
+)
+def test_check_host__cases(sim, portal, portal_url, service_url, same):
+    """Hosts of the portal's own domain are trusted, never without TLS where the portal has it."""
+    portal.url = portal_url
+    if same:
+        portal.check_host(service_url, ITEM)
+    else:
+        with pytest.raises(ConfigError, match="The sign-in is not sent there"):
+            portal.check_host(service_url, ITEM)
 
 
 # --- replace ---------------------------------------------------------------------------------------
@@ -402,6 +424,70 @@ def test_publish__pages(sim, portal):
     assert publish(layer, rows) == Counts(read=300, unchanged=300)
 
 
+class Flagless(AgolSimulator):
+    """A server that does not say that there is more."""
+
+    def answer(self, request):
+        answer = super().answer(request)
+        answer.body = answer.body.replace(b'"exceededTransferLimit":true,', b"")
+        return answer
+
+
+def test_publish__pages_without_flag():
+    """A full page is not trusted to be the last one."""
+    with Flagless() as sim:
+        sim.create_layer(ITEM, 0, fields=FIELDS, max_record_count=10)
+        layer = agol.open_layer(connect(sim), ITEM, 0, "layer")
+        publish(layer, make_rows(35))
+        assert publish(layer, make_rows(35)).unchanged == 35
+
+
+def test_publish__pages_shorter_than_announced(sim, layer):
+    """A short page that says that there is more is not the last one."""
+    sim.layer(ITEM).max_record_count = 10
+    publish(layer, make_rows(35))
+    assert publish(layer, make_rows(35), pauses_s=()).unchanged == 35
+
+
+def test_publish__order_ignored(sim, layer):
+    """A server that gives pages in no order is not believed."""
+    publish(layer, make_rows(50))
+
+    def ignore_order(request):
+        request.body = request.body.replace(b"orderByFields", b"ignored")
+
+    sim.on_request = ignore_order
+    with pytest.raises(PublishError, match="out of order"):
+        publish(layer, make_rows(50))
+
+
+def test_publish__queries_by_key_are_bounded(sim, portal):
+    """Keys are asked for at most 100 at a time, and fewer where they are long."""
+    fields = {"id": ("String", 4000), "NAME": ("String", 20)}
+    sim.create_layer(ITEM, 1, kind="table", fields=fields)
+    table = agol.open_layer(portal, ITEM, 0, "table")
+    asked = []
+    sim.on_request = lambda request: asked.append(request.form().get("where", ""))
+    rows = [Row(f"k{n}", {"id": f"k{n}"}) for n in range(250)]
+    assert publish(table, rows, replace=False).inserted == 250
+    assert max(where.count(",") for where in asked) == 99
+    asked.clear()
+    rows = [Row(f"k{n}", {"id": f"k{n}-" + "x" * 3000}) for n in range(50)]
+    assert publish(table, rows, replace=False).inserted == 50
+    assert 40_000 < max(map(len, asked)) < 60_000
+
+
+def test_publish__no_doubt_no_waiting(sim, portal):
+    """Where no second copy can appear, one look is enough."""
+    sim.create_layer(ITEM, 1, fields=FIELDS, unique_key="id")
+    layer = agol.open_layer(portal, ITEM, 1, "layer")
+    started = time.monotonic()
+    publish(layer, make_rows(3), pauses_s=(20.0,))
+    sim.faults.add("after-504", path="applyEdits")
+    publish(layer, make_rows(6), pauses_s=(0.0, 20.0))
+    assert time.monotonic() - started < 10
+
+
 def test_publish__preexisting_duplicates(sim, layer):
     """Of features with one key the oldest stays, the others and those without a key go; copies are no loss."""
     features = [
@@ -421,6 +507,36 @@ def test_publish__preexisting_duplicates(sim, layer):
     assert counts == Counts(read=2, updated=1, unchanged=1, deleted=4)
     assert [f["attributes"]["OBJECTID"] for f in sim.features(ITEM)] == ids[:2]
     assert names(sim) == {"a": "a", "b": "b"}
+
+
+def test_publish__features_without_key(sim, layer):
+    """Features without a key are records that would be lost: the brake counts them."""
+    sim.add_features(ITEM, 0, [{"attributes": {"id": key}} for key in ("a", "b", None, " ")])
+    rows = [Row(key, {"id": key}) for key in ("a", "b")]
+    with pytest.raises(PublishError, match="2 of the 4 records"):
+        publish(layer, rows, location_field=None, guard=DeleteGuard())
+    assert publish(layer, rows, location_field=None).deleted == 2
+
+
+def test_publish__feature_that_cannot_be_deleted(sim, layer):
+    """A feature that the server will not delete is rejected by its key; the run ends and the others go."""
+    ids = sim.add_features(ITEM, 0, [{"attributes": {"id": key}} for key in ("a", "b", "c", None)])
+    state = sim.layer(ITEM)
+    real = state.apply
+
+    def apply(adds=(), updates=(), deletes=(), rollback=False):
+        kept = (ids[1], ids[3])
+        results = real(adds, updates, [oid for oid in deletes if oid not in kept], rollback)
+        error = {"success": False, "error": {"code": 1007, "description": ""}}
+        results["deleteResults"] = [error if oid in kept else {"success": True} for oid in deletes]
+        return results
+
+    state.apply = apply
+    rejects: list[Reject] = []
+    counts = publish(layer, [Row("a", {"id": "a"})], location_field=None, rejects=rejects)
+    assert counts == Counts(read=1, unchanged=1, deleted=1, rejected=2)
+    assert {reject.record_id for reject in rejects} == {"b", ""}
+    assert all("could not be deleted" in r.reason and "1007" in r.reason for r in rejects)
 
 
 def test_publish__keys_differing_in_case(sim, layer):
@@ -504,6 +620,17 @@ def test_publish__failed_entries(sim, portal):
     counts = publish(layer, rows, rejects=rejects)
     assert counts == Counts(read=3, inserted=2, rejected=1)
     assert rejects[0].reason == "field OTHER_JOB: may not be empty"
+
+
+def test_publish__failed_entry_takes_one_request(sim, layer):
+    """One bad entry undoes none of the others: rollback is off, nothing is sent twice."""
+    short = [dataclasses.replace(f, length=5) if f.name == "NAME" else f for f in sim.layer(ITEM).fields]
+    sim.layer(ITEM).set_fields(short)  # after we read the layer's properties
+    rejects: list[Reject] = []
+    rows = [make_row(n, name="x" * 6 if n == 7 else "ok") for n in range(20)]
+    assert publish(layer, rows, rejects=rejects) == Counts(read=20, inserted=19, rejected=1)
+    assert "error 1000, it does not fit" in rejects[0].reason
+    assert len(sim.edits) == 1
 
 
 def test_publish__server_refuses_everything(sim, portal):
@@ -663,6 +790,7 @@ def test_publish__fault_at_an_edit(sim, portal, kind, unique, replace):
     alive = [row for row in rows if not row.deleted]
     assert names(sim, 1) == expected(alive)
     assert counts == Counts(read=len(rows), inserted=20, updated=10, unchanged=15, deleted=5)
+    assert watch.doubled == set()
     assert watch.min_count >= 30 and not watch.absent - {f"k{n:05}" for n in range(25, 30)}
     assert watch.moved().keys() == {f"k{n:05}" for n in range(25, 30)}
     sim.faults.clear()
@@ -709,6 +837,26 @@ def test_publish__stale_reads_after_unknown_add(sim, layer):
     assert publish(layer, rows, pauses_s=(0.01,) * 8).inserted == 17
     assert names(sim) == expected(rows)
     assert sum(call.adds for call in sim.edits) == 3 + 17 + 17
+
+
+def test_publish__stale_read_hides_what_a_unique_index_holds(sim, portal):
+    """An add that was carried out unseen and is then refused as a duplicate counts as done."""
+    sim.create_layer(ITEM, 1, fields=FIELDS, unique_key="id")
+    layer = agol.open_layer(portal, ITEM, 1, "layer")
+    publish(layer, make_rows(3))
+    sim.switches.stale_reads = 3
+    sim.faults.add("after-504", path="applyEdits")
+    assert publish(layer, make_rows(10)) == Counts(read=10, inserted=7, unchanged=3)
+    assert names(sim, 1) == expected(make_rows(10))
+
+
+def test_publish__stale_plan(sim, layer):
+    """A feature that our first read did not show keeps its object id and gets the new values."""
+    sim.switches.stale_seconds = 0.15
+    [oid] = sim.add_features(ITEM, 0, [{"attributes": {"id": "k00000", "NAME": "old"}}])
+    assert publish(layer, make_rows(2), pauses_s=(0.05,) * 20).inserted == 2
+    assert names(sim) == expected(make_rows(2))
+    assert sim.layer(ITEM).find_ids("id")["k00000"] == [oid]
 
 
 def test_publish__never_seen_again(sim, layer):
@@ -771,6 +919,15 @@ def test_publish__server_that_always_rolls_back(sim, layer, answer):
     assert rejects[0].record_id == "k00030"
 
 
+def test_publish__every_second_edit_fails(sim, layer):
+    """A server that often fails, but never for long, gets everything in the end."""
+    sim.faults.add("504", path="applyEdits", times=None, share=0.5)
+    rows = make_rows(2500)
+    assert publish(layer, rows, pauses_s=(0.0,)) == Counts(read=2500, inserted=2500)
+    assert names(sim) == expected(rows)
+    assert sim.count("POST", "applyEdits") - len(sim.edits) > 9
+
+
 def test_publish__down_for_good(sim, layer):
     """A server that never answers ends the run, which can be run again."""
     publish(layer, make_rows(5))
@@ -819,17 +976,43 @@ def test_publish__feature_gone_meanwhile(sim, layer):
     assert names(sim) == {"k00000": "New", "k00001": "New", "k00002": "Sign 2"}
 
 
-def test_publish__another_writer(sim, layer):
+@pytest.mark.parametrize("code", [1022, 1000])
+def test_publish__key_added_meanwhile(sim, portal, code):
+    """A key that another writer adds before us is updated where a unique index refuses ours, whatever the code."""
+    sim.create_layer(ITEM, 1, fields=FIELDS, unique_key="id")
+    layer = agol.open_layer(portal, ITEM, 1, "layer")
+    state = sim.layer(ITEM, 1)
+    real = state.apply
+
+    def apply(*edits):
+        results = real(*edits)
+        for entry in results["addResults"]:
+            if "error" in entry:
+                entry["error"]["code"] = code
+        return results
+
+    def interfere(request):
+        if b"adds=" in request.body:
+            sim.on_request, state.apply = None, apply
+            real(adds=[{"attributes": {"id": "k00001", "NAME": "theirs"}}])
+
+    sim.on_request = interfere
+    assert publish(layer, make_rows(3)) == Counts(read=3, inserted=3)
+    assert names(sim, 1) == expected(make_rows(3))
+
+
+@pytest.mark.parametrize(("key", "named"), [("stranger", "stranger"), (None, "no key")])
+def test_publish__another_writer(sim, layer, key, named):
     """Features that somebody adds meanwhile are not deleted unseen: the run says so and fails."""
     publish(layer, make_rows(4))
 
     def interfere(request):
         if b"adds=" in request.body:
             sim.on_request = None
-            sim.add_features(ITEM, 0, [{"attributes": {"id": "stranger"}}])
+            sim.add_features(ITEM, 0, [{"attributes": {"id": key}}])
 
     sim.on_request = interfere
-    with pytest.raises(PublishError, match=r"1 keys should not be there \(stranger\)"):
+    with pytest.raises(PublishError, match=rf"1 keys should not be there \({named}\)"):
         publish(layer, make_rows(5), pauses_s=(0.01,))
     assert publish(layer, make_rows(5)).deleted == 1
 

@@ -112,7 +112,6 @@ class Editor:
     def _send(self, kind: str, chunk: list[Edit]) -> list[Edit]:
         """Send a chunk, in ever smaller parts where the server refuses it or does not answer."""
         waiting = [chunk]
-        sent_before = False
         over: list[Edit] = []
         while waiting:
             part = waiting.pop()
@@ -124,7 +123,6 @@ class Editor:
             except OutcomeUnknown as error:
                 self._wait(error)
                 if kind == "adds":
-                    sent_before = True
                     self.doubtful = self.doubtful or self.key.name not in self.layer.unique
                     part = self._leave_missing(part)
                 waiting += _halve(part)
@@ -139,7 +137,7 @@ class Editor:
                 else:
                     at_fault.append((edit, code))
             waiting += _halve(rolled_back)
-            over += self._take_failures(kind, at_fault, sent_before)
+            over += self._take_failures(kind, at_fault)
         return over
 
     def _take_refusal(self, kind: str, part: list[Edit], error: RequestRefused) -> list[list[Edit]]:
@@ -155,20 +153,25 @@ class Editor:
         self._refuse(kind, part[0], str(error).rpartition(": ")[2].removeprefix("200 "))
         return []
 
-    def _take_failures(self, kind: str, bad: list[tuple[Edit, int]], sent_before: bool) -> list[Edit]:
+    def _take_failures(self, kind: str, bad: list[tuple[Edit, int]]) -> list[Edit]:
         """Sort out edits that the server refused one by one."""
         if not bad:
             return []
         if kind == "adds":
-            known = [edit for edit, code in bad if code == 1022 or sent_before]
-            there = self._find_oids(known) if known else {}
+            there = self._find_oids([edit for edit, _ in bad])
+            for pause_s in self.pauses_s:
+                hidden = [edit for edit, code in bad if code == 1022 and edit.key not in there]
+                if not hidden:
+                    break
+                pause(pause_s)  # the server says that the key is there; a read may not show it yet
+                there |= self._find_oids(hidden)
             again = []
             for edit, code in bad:
                 if edit.key in there:
                     again.append(self._as_update(edit, there[edit.key]))
                 else:
                     self._refuse(kind, edit, _name_code(code))
-            # The key is there after all: by our first attempt, or unseen when the run began.
+            # The key is there after all: by a first attempt of ours, by another writer, or unseen before.
             self.counts.inserted += len(again)
             self.overwrite(again)
             return []

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 SYSTEM = "ArcGIS Online"
 TOKEN_MINUTES = 60
 RENEW_BEFORE_S = 300.0
+LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _RETRY_AFTER = re.compile(r"retry after (\d+)\s*sec", re.IGNORECASE)
@@ -182,15 +183,20 @@ class Portal:
                 f"{SYSTEM} item {service_id} is a {item.get('type') or 'thing without a type'}, not a Feature "
                 "Service. Nothing was sent. Correct service_id."
             )
-        self._check_host(url, service_id)
+        self.check_host(url, service_id)
         return url
 
-    def _check_host(self, url: str, service_id: str) -> None:
-        """An item can point anywhere: the token must not follow it to a stranger."""
+    def check_host(self, url: str, service_id: str) -> None:
+        """See that a service is of this portal: an item can point anywhere, the token must not follow.
+
+        Raises: ConfigError.
+        """
         ours, theirs = urlsplit(self.url), urlsplit(url)
         mine, host = ours.hostname or "", theirs.hostname or ""
-        same = host == mine or (
-            not mine.replace(".", "").isdigit() and host.split(".")[-2:] == mine.split(".")[-2:]
+        same = (
+            host == mine
+            or {host, mine} <= LOOPBACK
+            or (not mine.replace(".", "").isdigit() and host.split(".")[-2:] == mine.split(".")[-2:])
         )
         if not same or (ours.scheme == "https" and theirs.scheme != "https"):
             raise ConfigError(
