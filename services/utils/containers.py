@@ -57,6 +57,10 @@ class Container:
     schedule: Any = None
     project_id: str = ""
     form_id: str = ""
+    # What names a submission: "" (its UUID field, else __id, else meta/instanceID), or the path of a field.
+    record_key: str = ""
+    # The path of a repeat: the container publishes its rows instead of the submissions.
+    repeat: str = ""
     attachments: Any = None
     # Set by find_container. Containers, of any app, that feed the same dataset, this one left out.
     siblings: tuple[str, ...] = ()
@@ -109,6 +113,8 @@ _TEXTS = (
     "item_type",
     "project_id",
     "form_id",
+    "record_key",
+    "repeat",
 )
 
 
@@ -298,6 +304,8 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
         if value is not None and (isinstance(value, bool) or not str(value).isdecimal()):
             raise refuse("a whole number, 0 or more")
         return None if value is None else int(value)
+    if key == "attachments" and not isinstance(value, dict):
+        raise refuse('a dict such as {"prefix": "photos"}')
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
     if key == "item_type" and value not in ("layer", "table"):

@@ -30,6 +30,11 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("KNACK_APP_ID", "knack_app", "id of the Knack application", required=True),
     Variable("KNACK_API_KEY", "knack", "its API key", secret=True, required=True),
     Variable("KNACK_API_URL", "knack", "where Knack answers", default="https://api.knack.com"),
+    Variable("ODK_BASE_URL", "odk_app", "where ODK Central answers", required=True),
+    Variable("ODATA_USER", "odk", "e-mail of a Central user with the role Project Viewer", required=True),
+    Variable("ODATA_PASS", "odk", "the user's password", secret=True, required=True),
+    Variable("ODK_PROJECT_ID", "odk_app", "the project's number, where the configuration has none"),
+    Variable("ODK_FORM_ID", "odk_app", "the form's id, where it is not the container's id"),
     Variable("PGREST_ENDPOINT", "store", "where PostgREST answers", required=True),
     Variable(
         "PGREST_JWT", "store", "a token for PostgREST; or give the secret and a role instead", secret=True
@@ -50,6 +55,16 @@ VARIABLES: tuple[Variable, ...] = (
         "agol",
         "`arcgis`: sign in with the arcgis package, for portals that plain tokens do not cover",
     ),
+    Variable("AWS_ACCESS_KEY", "s3", "the key's id; without it boto3 looks where it always does"),
+    Variable("AWS_SECRET_KEY", "s3", "the key's secret", secret=True),
+    Variable("AWS_BUCKET_NAME", "s3", "the bucket", required=True),
+    Variable("AWS_REGION", "s3", "its region"),
+    Variable("AWS_ENDPOINT_URL_S3", "s3", "where S3 answers, if it is not Amazon's (MinIO)"),
+    Variable("MAX_WORKERS", "s3", "how many files are copied at a time", default="8"),
+    Variable("PRIORITIZE_NEW", "s3", "`true`: the newest submissions' files first", default="true"),
+    Variable(
+        "SYNC_INTERVAL", "sync", "seconds from one round's start to the next one's; without it, one round"
+    ),
     Variable(
         "DATABASE_URL",
         "database",
@@ -67,6 +82,14 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("LOG_FORMAT", "", "`json`: one JSON object a line"),
     Variable("LOG_LEVEL", "", "DEBUG, INFO, WARNING or ERROR", default="INFO"),
 )
+_URLS = (
+    "KNACK_API_URL",
+    "ODK_BASE_URL",
+    "PGREST_ENDPOINT",
+    "SOCRATA_URL",
+    "AGOL_URL",
+    "AWS_ENDPOINT_URL_S3",
+)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
@@ -77,6 +100,35 @@ class KnackSettings:
     app_id: str
     api_key: str = field(repr=False)
     url: str
+
+
+@dataclass(frozen=True)
+class OdkSettings:
+    """Where ODK Central is and who asks. project_id and form_id: "" where the configuration has them."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+    project_id: str = ""
+    form_id: str = ""
+
+    @property
+    def host(self) -> str:
+        """Central's host, with its port if it is not the scheme's own, in lower case."""
+        return urlsplit(self.url).netloc.rpartition("@")[2].lower()
+
+
+@dataclass(frozen=True)
+class S3Settings:
+    """The bucket and who writes it, "" where boto3 is to look itself; how files are copied to it."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    bucket: str
+    region: str
+    endpoint: str
+    max_workers: int = 8
+    prioritize_new: bool = True
 
 
 @dataclass(frozen=True)
@@ -122,6 +174,10 @@ class Settings:
     store: StoreSettings
     socrata: SocrataSettings
     agol: AgolSettings
+    odk: OdkSettings
+    s3: S3Settings
+    # 0: one round.
+    sync_interval_s: int
     database_url: str = field(repr=False)
 
 
@@ -148,20 +204,29 @@ def get(name: str) -> str:
 def load(systems: Iterable[str]) -> Settings:
     """Settings of the systems a script works with.
 
-    systems: "knack" to read from it, "knack_app" to know which app only, "store", "socrata", "agol",
-        "database".
+    systems: "knack" or "odk" to read from it, "knack_app" or "odk_app" to know which app only, "store",
+        "socrata", "agol", "s3", "sync", "database".
     Raises: ConfigError that names every missing or malformed variable of all of them.
     """
     asked = set(systems)
     if "knack" in asked:
         asked.add("knack_app")
+    if "odk" in asked:
+        asked.add("odk_app")
     missing = [v.name for v in VARIABLES if v.system in asked and v.required and not get(v.name)]
     wrong: list[str] = []
     if "store" in asked:
         missing += _missing_token()
     if "socrata" in asked:
         missing += _missing_socrata_user()
-    for name in ("KNACK_API_URL", "PGREST_ENDPOINT", "SOCRATA_URL", "AGOL_URL"):
+    if "s3" in asked:
+        missing += _missing_half(("AWS_ACCESS_KEY", "AWS_SECRET_KEY"))
+        if get("PRIORITIZE_NEW").lower() not in ("true", "false"):
+            wrong.append("PRIORITIZE_NEW must be true or false")
+    for name in ("MAX_WORKERS", "SYNC_INTERVAL"):
+        if _BY_NAME[name].system in asked and get(name) and not _is_count(get(name)):
+            wrong.append(f"{name} must be a whole number, 1 or more")
+    for name in _URLS:
         if _BY_NAME[name].system in asked and get(name) and not _is_url(get(name)):
             wrong.append(f"{name} must be a URL that begins with https:// (or http://) and has no query")
     if "agol" in asked and get("AGOL_CLIENT") not in ("", "arcgis"):
@@ -186,6 +251,23 @@ def load(systems: Iterable[str]) -> Settings:
         AgolSettings(
             get("AGOL_URL").rstrip("/"), get("AGOL_USERNAME"), get("AGOL_PASSWORD"), get("AGOL_CLIENT")
         ),
+        OdkSettings(
+            get("ODK_BASE_URL").rstrip("/").removesuffix("/v1"),
+            get("ODATA_USER"),
+            get("ODATA_PASS"),
+            get("ODK_PROJECT_ID"),
+            get("ODK_FORM_ID"),
+        ),
+        S3Settings(
+            get("AWS_ACCESS_KEY"),
+            get("AWS_SECRET_KEY"),
+            get("AWS_BUCKET_NAME"),
+            get("AWS_REGION"),
+            get("AWS_ENDPOINT_URL_S3").rstrip("/"),
+            int(get("MAX_WORKERS")) if "s3" in asked else 1,
+            get("PRIORITIZE_NEW").lower() == "true",
+        ),
+        int(get("SYNC_INTERVAL") or 0) if "sync" in asked else 0,
         get("DATABASE_URL"),
     )
 
@@ -220,6 +302,16 @@ def _missing_socrata_user() -> list[str]:
     if get("SOCRATA_API_KEY_ID") or get("SOCRATA_API_KEY_SECRET"):
         names = ("SOCRATA_API_KEY_ID", "SOCRATA_API_KEY_SECRET")
     return [name for name in names if not get(name)]
+
+
+def _missing_half(names: tuple[str, str]) -> list[str]:
+    """The one that is missing of two that make sense together only."""
+    given = [name for name in names if get(name)]
+    return [name for name in names if name not in given] if given else []
+
+
+def _is_count(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def _is_url(text: str) -> bool:

@@ -1,0 +1,19 @@
+"""ODK Central: a source (client, schema, keys, fetch)."""
+
+from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
+from services.utils.odk.keys import find_key
+from services.utils.odk.schema import Field, Form, build_fields, find_collisions, open_form
+
+__all__ = [
+    "Central",
+    "Field",
+    "Form",
+    "build_fields",
+    "connect",
+    "feed_path",
+    "find_collisions",
+    "find_key",
+    "form_path",
+    "link_path",
+    "open_form",
+]
