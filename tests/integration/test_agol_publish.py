@@ -168,11 +168,18 @@ def test_connect__password_changed_in_mid_run(sim, layer):
     assert sim.count("POST", "generateToken") == before + 1
 
 
-@pytest.mark.parametrize("url", ["www.arcgis.com", "", "ftp://host"])
+@pytest.mark.parametrize("url", ["www.arcgis.com", "", "ftp://host", "https://me:hush@host"])
 def test_connect__bad_address(url):
     """An address without scheme or host is a configuration error."""
-    with pytest.raises(ConfigError, match="no address of an ArcGIS portal"):
+    with pytest.raises(ConfigError, match="no address of an ArcGIS portal") as caught:
         agol.connect(url, "u", "p")
+    assert "hush" not in str(caught.value)
+
+
+def test_connect__not_a_portal(sim):
+    """An address without a portal is not mistaken for a wrong password."""
+    with pytest.raises(PublishError, match="404 not found"):
+        agol.connect(sim.url + "/gis", sim.username, sim.password, backoff=QUICK)
 
 
 def test_connect__clients(sim):

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 import requests
 
-from services.utils.errors import ConfigError, PublishError, RequestRefused
+from services.utils.errors import ConfigError, PublishError, RequestRefused, ServiceError
 from services.utils.session import OK, Backoff, HttpSession, Judgement, Verdict, judge_status
 
 log = logging.getLogger(__name__)
@@ -221,10 +221,11 @@ def connect(
         times by itself.) PublishError if the portal cannot be reached.
     """
     root = re.sub(r"/(home|sharing|sharing/rest)$", "", url.strip().rstrip("/"))
-    if urlsplit(root).scheme not in ("http", "https") or not urlsplit(root).hostname:
+    parts = urlsplit(root)
+    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
         raise ConfigError(
-            f"{url!r} is no address of an ArcGIS portal. Nothing was sent. Write scheme and host, "
-            "as in https://www.arcgis.com."
+            f"AGOL_URL{f' ({url})' if '@' not in url else ''} is no address of an ArcGIS portal. Nothing was sent. "
+            "Write scheme and host alone, as in https://www.arcgis.com."
         )
     sign_in: Callable[[], tuple[str, float]]
     if client == "":
@@ -255,7 +256,7 @@ class _PasswordSignIn:
             judge=judge,
             backoff=replace(backoff, attempts=min(3, backoff.attempts)),
         )
-        self._tried = False
+        self._signed_in = False
         self._refused = ""
 
     def __call__(self) -> tuple[str, float]:
@@ -263,7 +264,7 @@ class _PasswordSignIn:
             try:
                 return self._ask()
             except RequestRefused as error:
-                if error.code == "429":
+                if error.code != "400":  # not about the password: throttled, or no portal at this address
                     raise
                 locked = "too many" in error.body.lower()
                 self._refused = (
@@ -271,9 +272,7 @@ class _PasswordSignIn:
                     + ("the account is locked for a while." if locked else "wrong user name or password.")
                     + " It was tried once, because repeated failures lock an account."
                 )
-        if self._tried:
-            raise PublishError(f"{self._refused} The run stopped; what it sent before stays.")
-        raise ConfigError(f"{self._refused} Nothing was sent. Correct AGOL_USERNAME and AGOL_PASSWORD.")
+        raise _explain_refusal(self._refused, self._signed_in)
 
     def _ask(self) -> tuple[str, float]:
         form = {
@@ -284,21 +283,24 @@ class _PasswordSignIn:
             "referer": self._url,
             "expiration": str(TOKEN_MINUTES),
         }
-        response = self._session.request(
-            "POST",
-            "/sharing/rest/generateToken",
-            repeatable=True,
-            data=form,
-            headers={"Referer": self._url},
-            what="sign-in",
-        )
+        try:
+            response = self._session.request(
+                "POST",
+                "/sharing/rest/generateToken",
+                repeatable=True,
+                data=form,
+                headers={"Referer": self._url},
+                what="sign-in",
+            )
+        finally:
+            self._session.close()
         answer = msgspec.json.decode(response.content)
         if not isinstance(answer.get("token"), str):
             raise PublishError(
-                f"{SYSTEM} at {self._url} gave no token at sign-in, though no error either. Nothing was sent. "
+                f"{SYSTEM} at {self._url} gave no token at sign-in, though no error either. "
                 "Is the address the one of a portal?"
             )
-        self._tried = True
+        self._signed_in = True
         life_s = TOKEN_MINUTES * 60.0
         if isinstance(answer.get("expires"), int | float):
             left_s = answer["expires"] / 1000 - time.time()
@@ -314,8 +316,12 @@ class _PackageSignIn:
         self._url = url
         self._username = username
         self._password = password
+        self._signed_in = False
+        self._refused = ""
 
     def __call__(self) -> tuple[str, float]:
+        if self._refused:
+            raise _explain_refusal(self._refused, self._signed_in)
         try:
             from arcgis.gis import GIS
         except ImportError as error:
@@ -326,14 +332,30 @@ class _PackageSignIn:
         try:
             gis = GIS(self._url, self._username, self._password)
             token = gis.session.auth.token
-        except Exception as error:  # the package raises plain Exception, with text that may hold anything
+        except requests.RequestException as error:
             raise PublishError(
-                f"{SYSTEM} at {self._url}: the arcgis package could not sign in {self._username} "
-                f"({type(error).__name__}). Nothing was sent. Check AGOL_USERNAME and AGOL_PASSWORD."
+                f"{SYSTEM} at {self._url}: the arcgis package got no answer at sign-in ({type(error).__name__}). "
+                "The package speaks https only. Check AGOL_URL, or leave the client empty."
             ) from None
+        except Exception as error:  # the package raises plain Exception, with text that may hold anything
+            self._refused = (
+                f"{SYSTEM} at {self._url}: the arcgis package could not sign in {self._username} "
+                f"({type(error).__name__})."
+            )
+            raise _explain_refusal(self._refused, self._signed_in) from None
         if not token:
             raise PublishError(
                 f"{SYSTEM} at {self._url}: the arcgis package signed in {self._username} without a token. "
                 "Nothing was sent. Leave the client empty to sign in directly."
             )
+        self._signed_in = True
         return str(token), TOKEN_MINUTES * 60.0
+
+
+def _explain_refusal(said: str, signed_in: bool) -> ServiceError:
+    """The error for a refused sign-in: the first one is a matter of settings, a later one ends a run."""
+    if signed_in:
+        return PublishError(
+            f"{said} The run stopped; what it sent before stays. Check AGOL_USERNAME and AGOL_PASSWORD."
+        )
+    return ConfigError(f"{said} Nothing was sent. Correct AGOL_USERNAME and AGOL_PASSWORD.")
