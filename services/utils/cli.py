@@ -171,7 +171,7 @@ def run_script(
         summary = main(args)
         code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
         log.info("%s", describe_outcome(args, summary))
-    except ServiceError as error:
+    except (ServiceError, Stopped) as error:
         log.error("%s", error)
         code = error.exit_code
         summary.status = "stopped" if isinstance(error, Stopped) else "failed"
@@ -179,7 +179,7 @@ def run_script(
     except BrokenPipeError:
         raise
     except Exception as error:
-        log.error("%s: an error that the program does not know:\n%s", script, traceback.format_exc())
+        log.error("%s: an error that the program does not know:\n%s", script, traceback.format_exc().rstrip())
         summary = getattr(error, "summary", summary)
     _print_summary(args, summary, time.monotonic() - started)
     sys.exit(code)

@@ -4,8 +4,9 @@ ServiceError                a known failure: one line for people, an exit code f
 ├── ConfigError             wrong flag, variable or setting: nothing was sent (exit 2)
 ├── SourceError             Knack or ODK Central did not give what was asked (exit 1)
 ├── StoreError              PostgREST or the database refused or failed (exit 1)
-├── PublishError            a destination refused or failed (exit 1)
-└── Stopped                 SIGTERM or Ctrl-C: stopped between two requests (exit 1)
+└── PublishError            a destination refused or failed (exit 1)
+
+Stopped                     SIGTERM or Ctrl-C (exit 1); no ServiceError, because it comes anywhere at all
 
 A request's failure is one of two, and the difference decides what may be repeated:
 
@@ -46,8 +47,14 @@ class PublishError(ServiceError):
         self.rejected = list(rejected)
 
 
-class Stopped(ServiceError):
-    """The run was told to stop (SIGTERM or Ctrl-C)."""
+class Stopped(KeyboardInterrupt):
+    """The run was told to stop (SIGTERM or Ctrl-C).
+
+    Raised by a signal, so in the middle of anything: as an Exception it would be swallowed where a library
+    catches those (logging does, while it writes a line), and the run would go on as if nobody had asked.
+    """
+
+    exit_code = 1
 
 
 class RequestFailed(ServiceError):

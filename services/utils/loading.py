@@ -15,10 +15,14 @@ from services.utils.store import Store
 
 log = logging.getLogger(__name__)
 
-# A source's total is an estimate and may be some records high; this far off, pages were missing.
+# A source's total is an estimate and may be some records high; this far off, pages were missing. A few
+# records are no sign of that, unless something is to be removed because it was not seen.
 SEEN_AT_LEAST = 0.9
+A_FEW = 10
 # Asking for records one by one is worth it while it costs no more requests than reading all again.
 ASK_AT_LEAST = 20
+_STORED = "What the source gave is stored, nothing was removed."
+_DRY = "Nothing was changed."
 
 
 class _Walk:
@@ -41,10 +45,14 @@ class _Walk:
 
 
 def load_changes(store: Store, source: Source, run: Run, *, dry_run: bool = False) -> None:
-    """Upsert what a source gives, and remove nothing. The outcome is in `run.counts`."""
+    """Upsert what a source gives, and remove nothing. The outcome is in `run.counts`.
+
+    Raises: SourceError if the source's answer was incomplete. What it gave is stored then.
+    """
     walk = _Walk(source)
     _set_watermark(run, walk.first)
     run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run)
+    _check_complete(walk, store.container_id, A_FEW, _DRY if dry_run else _STORED)
 
 
 def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_run: bool = False) -> None:
@@ -73,45 +81,55 @@ def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_
         return
     store.clear_seen()
     run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, run_id=run.id)
+    # Also where nothing is to be removed: the watermark must not pass what did not come.
+    _check_complete(walk, store.container_id, A_FEW, _STORED)
     missing = store.find_missing(run.id).record_ids
+
+    def check(removed: int) -> None:
+        guard.check(
+            there=stored, wanted=walk.records, removed=removed, where=where, error=SourceError, done=_STORED
+        )
+
     if missing:
-        _check_complete(walk, len(missing), store.container_id)
-        guard.check(there=stored, wanted=walk.records, removed=len(missing), where=where, error=SourceError)
+        check(len(missing))
         gone = _make_sure(store, source, run, walk, missing)
-        guard.check(there=stored, wanted=walk.records, removed=len(gone), where=where, error=SourceError)
+        check(len(gone))
         run.counts.deleted = store.remove(run.id, gone)
-    store.clear_seen()
 
 
 def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: list[str]) -> list[str]:
     """Those of the missing that are gone indeed: asked for one by one, or missed in a second walk."""
     if source.can_ask and len(missing) <= max(ASK_AT_LEAST, walk.pages):
-        answers = {record_id: source.has_record(record_id) for record_id in missing}
-        if None not in answers.values():
-            still = sum(1 for there in answers.values() if there)
-            if still:
-                log.info("%d records were missed by the walk but are there; the next run brings them", still)
-            return [record_id for record_id, there in answers.items() if not there]
+        try:
+            answers = {record_id: source.fetch_record(record_id) for record_id in missing}
+        except SourceError as error:
+            log.info("%s", error)
+        else:
+            # Missed by the walk (one that is deleted meanwhile lets another slip through) but there.
+            there = [(record_id, record) for record_id, record in answers.items() if record is not None]
+            _load_again(store, run, walk, iter([there]))
+            return [record_id for record_id, record in answers.items() if record is None]
     log.info("%d stored records were not seen; walking %s again to be sure", len(missing), store.container_id)
+    _check_complete(walk, store.container_id, 0, _STORED)
     again = _Walk(source)
-    second = store.load(
-        _noting(run, again.read()),
-        on_reject=run.reject,
-        run_id=run.id,
-        first_page=walk.pages + 1,
-    )
-    run.counts.inserted += second.inserted
-    run.counts.updated += second.updated
-    _check_complete(again, len(missing), store.container_id)
+    _load_again(store, run, walk, again.read())
+    _check_complete(again, store.container_id, 0, _STORED)
     return store.find_missing(run.id).record_ids
 
 
-def _check_complete(walk: _Walk, missing: int, container_id: str) -> None:
-    if walk.records < SEEN_AT_LEAST * walk.total:
+def _load_again(store: Store, run: Run, walk: _Walk, pages: Iterator[list[tuple[str, bytes]]]) -> None:
+    """Load records of which most have been counted already."""
+    counts = store.load(_noting(run, pages), on_reject=run.reject, run_id=run.id, first_page=walk.pages + 1)
+    run.counts.inserted += counts.inserted
+    run.counts.updated += counts.updated
+
+
+def _check_complete(walk: _Walk, container_id: str, a_few: int, done: str) -> None:
+    short = walk.total - walk.records
+    if short > a_few and walk.records < SEEN_AT_LEAST * walk.total:
         raise SourceError(
             f"The source says that {container_id} has {walk.total} records but gave {walk.records}: the answer "
-            f"is incomplete. What it gave is stored; the {missing} stored records that it did not give were "
-            "not removed. Run again."
+            f"is incomplete. {done} Run again."
         )
 
 
@@ -130,8 +148,7 @@ def _plan_all(store: Store, walk: _Walk, run: Run, guard: DeleteGuard, stored: i
 
         run.counts = store.load(seen(), on_reject=run.reject, dry_run=True)
         missing = spool.count_unwanted()
-        if missing:
-            _check_complete(walk, missing, store.container_id)
+        _check_complete(walk, store.container_id, A_FEW, _DRY)
         guard.check(there=stored, wanted=walk.records, removed=missing, where=where, error=SourceError)
         run.counts.deleted = missing
     finally:

@@ -84,9 +84,12 @@ class Source(Protocol):
         ...
 
     def pages(self) -> Iterator[Page]:
-        """Walk the container from its first page to its last; each call is a new walk."""
+        """Walk the container from its first page to its last, one page at least; each call is a new walk."""
         ...
 
-    def has_record(self, record_id: str) -> bool | None:
-        """Whether one record is there; None where the answer leaves it open."""
+    def fetch_record(self, record_id: str) -> bytes | None:
+        """One record's JSON bytes; None where it is surely not there.
+
+        Raises: SourceError where the answer leaves it open.
+        """
         ...

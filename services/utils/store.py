@@ -12,7 +12,7 @@ import msgspec
 
 from services.utils.errors import OutcomeUnknown, RequestRefused, StoreError
 from services.utils.postgrest import PostgREST
-from services.utils.rawjson import decode_raw
+from services.utils.rawjson import decode_raw, mend_surrogates
 from services.utils.records import Counts, Document, OnReject, Reject
 from services.utils.session import Backoff
 
@@ -25,8 +25,11 @@ BODY_BYTES = 4_000_000
 READ_BYTES = 4_000_000
 READ_ROWS_FIRST, READ_ROWS_MOST = 200, 5000
 _COLUMNS = "app_id,container_id,record_id,record"
-# A refusal that halving can narrow down to one document; anything else concerns the whole run.
-_DATA_STATUSES = frozenset({400, 409, 413, 422, 500})
+# Refusals that halving can narrow down to one document: PostgreSQL's classes "data exception", "integrity
+# constraint" and "program limit", PostgREST's "body is not JSON". Anything else concerns the whole run.
+_DOCUMENT_CODES = ("22", "23", "54", "PGRST102")
+# For a body that broke the connection: the parts of it are not to be tried as long as the whole was.
+_PART_BACKOFF = Backoff(attempts=3, deadline_s=60.0)
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,25 @@ class Store:
             )
         )
 
+    def purge(self, before: str, *, dry_run: bool = False) -> int:
+        """Delete tombstones from before a time (ISO-8601); how many there were."""
+        if not dry_run:
+            return int(self.postgrest.call("purge_tombstones", {**self._container(), "before": before}))
+        response = self.postgrest.http.request(
+            "GET",
+            f"/{self.system}",
+            params=[
+                *self._filters(),
+                ("deleted_at", f"lt.{before}"),
+                ("updated_at", f"lt.{before}"),
+                ("select", "record_id"),
+                ("limit", "1"),
+            ],
+            headers={"Prefer": "count=exact"},
+            repeatable=True,
+        )
+        return int(response.headers["Content-Range"].rpartition("/")[2])
+
     def clear_seen(self) -> None:
         """Forget what runs that have ended had seen."""
         self.postgrest.call("clear_load_pages", {})
@@ -156,27 +178,38 @@ class Store:
             self.postgrest.upsert("load_pages", body, "run_id,page,record_ids", what="ids of a page")
         return counts
 
-    def _load_batch(self, batch: list[tuple[str, bytes]], counts: Counts, on_reject: OnReject) -> None:
+    def _load_batch(
+        self,
+        batch: list[tuple[str, bytes]],
+        counts: Counts,
+        on_reject: OnReject,
+        backoff: Backoff | None = None,
+    ) -> None:
         what = f"{len(batch)} records of {self.container_id}"
         try:
             # PostgREST's upsert refuses some escapes that a json column itself can hold.
             if any(b"\\u0000" in record for _, record in batch):
                 raise _Escaped
-            answer = self.postgrest.upsert(self.system, self._encode(batch), _COLUMNS, what=what)
+            answer = self.postgrest.upsert(self.system, self._encode(batch), _COLUMNS, what, backoff)
         except _Escaped:
-            self._load_halves(batch, counts, on_reject, StoreError("refused"))
+            self._load_halves(batch, counts, on_reject, backoff)
         except RequestRefused as error:
-            if error.status not in _DATA_STATUSES:
+            if not _concerns_document(error):
                 raise
-            self._load_halves(batch, counts, on_reject, error)
-        except OutcomeUnknown as error:
+            self._load_halves(batch, counts, on_reject)
+        except OutcomeUnknown:
             # A body that breaks the connection every time may hold one document that does it.
             if len(batch) == 1 or not self._answers():
                 raise
-            self._load_halves(batch, counts, on_reject, error)
+            self._load_halves(batch, counts, on_reject, _PART_BACKOFF)
         else:
-            changed = int(answer.headers.get("Content-Range", "*/0").rpartition("/")[2])
+            changed = int(answer.headers.get("Content-Range", "").rpartition("/")[2] or -1)
             updated = int(answer.headers.get("X-Documents-Updated", "0"))
+            if changed < 0:
+                raise StoreError(
+                    f"The store took {what} without saying how many it kept. Is PGREST_ENDPOINT a PostgREST? "
+                    "Nothing was removed. Correct the address and run again."
+                )
             if changed > len(batch) or updated > changed:
                 raise StoreError(
                     f"The store says that {changed} rows changed of {len(batch)} sent. Is another trigger on "
@@ -187,18 +220,22 @@ class Store:
             counts.unchanged += len(batch) - changed
 
     def _load_halves(
-        self, batch: list[tuple[str, bytes]], counts: Counts, on_reject: OnReject, error: Exception
+        self,
+        batch: list[tuple[str, bytes]],
+        counts: Counts,
+        on_reject: OnReject,
+        backoff: Backoff | None = None,
     ) -> None:
         if len(batch) > 1:
             middle = len(batch) // 2
-            self._load_batch(batch[:middle], counts, on_reject)
-            self._load_batch(batch[middle:], counts, on_reject)
+            self._load_batch(batch[:middle], counts, on_reject, backoff)
+            self._load_batch(batch[middle:], counts, on_reject, backoff)
             return
         record_id, record = batch[0]
         try:
             counts_before = self._put_one(record_id, record)
         except RequestRefused as refused:
-            if refused.status not in _DATA_STATUSES:
+            if not _concerns_document(refused):
                 raise
             counts.rejected += 1
             reason = str(refused).rpartition(": ")[2]
@@ -236,15 +273,12 @@ class Store:
         return True
 
     def _encode(self, batch: list[tuple[str, bytes]]) -> bytes:
-        encode = msgspec.json.encode
-        head = self._head
-        return (
-            b"["
-            + b",".join(
-                [b'%s%s,"record":%s}' % (head, encode(record_id), record) for record_id, record in batch]
-            )
-            + b"]"
-        )
+        # One join of small parts: the bytes of a record are copied once.
+        parts = [b"["]
+        for record_id, record in batch:
+            parts += (self._head, msgspec.json.encode(record_id), b',"record":', record, b"},")
+        parts[-1] = b"}]"
+        return b"".join(parts)
 
     def _compare_page(self, records: dict[str, bytes]) -> Counts:
         """What loading a page would do, found by reading only."""
@@ -306,7 +340,8 @@ class Store:
             page, cut = decode_raw(self._rows, body)
             for row in page:
                 yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
-            if len(page) < rows:
+            # Only an empty page is surely the last: PostgREST may be set to give fewer rows than were asked for.
+            if not page:
                 return
             last = page[-1]
             average = max(1, len(body) // len(page))
@@ -323,7 +358,7 @@ class Store:
             page = msgspec.json.decode(self.postgrest.select(self.system, params, what="ids"))
             for row in page:
                 yield row["record_id"]
-            if len(page) < 20000:
+            if not page:
                 return
             last = page[-1]["record_id"]
 
@@ -395,27 +430,34 @@ class Store:
 def load_metadata(postgrest: PostgREST, app_id: str, metadata: bytes, *, dry_run: bool = False) -> str:
     """Keep a Knack app's metadata, byte for byte; "inserted", "updated" or "unchanged".
 
+    Escapes that PostgREST refuses (\\u0000, half of a pair) are blanked: one broken letter in a label is no
+    reason to have no metadata.
     Raises: StoreError if the store refuses it.
     """
+    kept = mend_surrogates(metadata, nulls=True)
+    if kept != metadata:
+        log.warning("the metadata of the app %s hold broken characters; they are kept as blanks", app_id)
     known = _select_metadata(postgrest, app_id)
-    if known is not None and known == metadata:
+    if known is not None and known == kept:
         return "unchanged"
     if not dry_run:
-        body = b'[{"app_id":%s,"metadata":%s}]' % (msgspec.json.encode(app_id), metadata)
+        body = b'[{"app_id":%s,"metadata":%s}]' % (msgspec.json.encode(app_id), kept)
         postgrest.upsert("knack_metadata", body, "app_id,metadata", what="metadata")
     return "inserted" if known is None else "updated"
 
 
 def decode_metadata(metadata: bytes) -> dict[str, Any]:
     """A metadata document's value."""
-    value: dict[str, Any] = msgspec.json.decode(metadata)
-    return value
+    return decode_raw(_METADATA, metadata)[0]
 
 
 def read_metadata(postgrest: PostgREST, app_id: str) -> dict[str, Any] | None:
     """A Knack app's metadata, or None if it was never loaded."""
     known = _select_metadata(postgrest, app_id)
     return None if known is None else decode_metadata(known)
+
+
+_METADATA: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
 class _StoredMetadata(msgspec.Struct):
@@ -432,6 +474,10 @@ def quote(value: str) -> str:
     """A value as PostgREST takes it inside in.(...), or=(...): double quotes, with \\ and " escaped."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _concerns_document(error: RequestRefused) -> bool:
+    return error.status == 413 or error.code.startswith(_DOCUMENT_CODES)
 
 
 def _split_batches(

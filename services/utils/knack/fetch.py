@@ -10,7 +10,8 @@ from __future__ import annotations
 import datetime as dt
 import email.utils
 import logging
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,14 +50,23 @@ _REFUSALS = {
 }
 
 
+_METADATA: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+
 class _Id(msgspec.Struct):
     id: str
 
 
 class _Page(msgspec.Struct):
+    # Required, all of them: an answer without totals would pass for the last page.
     records: list[msgspec.Raw]
-    total_pages: int = 0
-    total_records: int = 0
+    total_pages: int
+    total_records: int
+
+
+_NO_PAGE = _Page([], 0, 0)
+# Where Knack puts a record's id: read so, the record itself need not be walked through.
+_ID_FIRST = re.compile(rb'\{"id":"([0-9a-f]{24})"[,}]')
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,7 @@ class Knack:
             "GET", f"/v1/applications/{self.app_id}", repeatable=True, what="metadata"
         ).content
         try:
-            found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+            found = decode_raw(_METADATA, body)[0]
         except msgspec.ValidationError:
             found = {}
         if "application" not in found:
@@ -133,7 +143,7 @@ class Knack:
                 params.append(("filters", msgspec.json.encode(filters).decode()))
             what = f"page {number} of {place.container_id}"
             try:
-                response = self._fetch_page(place, params, what, patient=rows == ROWS_LEAST)
+                page, total_pages = self._fetch_page(place, params, what, patient=rows == ROWS_LEAST)
             except OutcomeUnknown:
                 if rows <= ROWS_LEAST:
                     raise
@@ -141,72 +151,92 @@ class Knack:
                 rows //= 2
                 log.info("%s fails; going on with %d rows a page", what, rows)
                 continue
-            page, cut = decode_raw(self._page, response.content)
             if page.records and empty_at is not None:
                 raise SourceError(
                     f"Knack answered page {empty_at} of {place.container_id} without records, and later ones "
                     "with: the answer is incomplete. What was read is stored, nothing was removed. Run again."
                 )
-            yield Page(
-                self._read_ids([cut(record) for record in page.records], place),
-                page.total_records,
-                _server_time(response),
-            )
-            if number >= page.total_pages:
-                return
             if not page.records:
                 empty_at = empty_at or number
+            yield page
+            if number >= total_pages:
+                return
             offset += rows
 
-    def has_record(self, place: Place, record_id: str) -> bool | None:
-        """Whether one record of an object is there; None where Knack's answer leaves it open."""
+    def fetch_record(self, place: Place, record_id: str) -> bytes | None:
+        """One record of an object, its bytes as they came; None where Knack says that it is not there.
+
+        Raises: SourceError where Knack's answer leaves it open.
+        """
         try:
-            response = self._http.request(
-                "GET", f"{place.path}/{record_id}", repeatable=True, judge=judge_json, what="one record"
-            )
+            body = self._http.request(
+                "GET",
+                f"{place.path}/{record_id}",
+                params=[("format", "both")],
+                repeatable=True,
+                what="one record",
+            ).content
         except RequestRefused as error:
-            return False if error.status == 404 else None
-        except OutcomeUnknown:
-            return None
+            # Knack says it in plain words; a page of HTML is somebody else's.
+            if error.status == 404 and not error.body.lstrip().startswith("<"):
+                return None
+            raise
         try:
-            return decode_raw(self._id, response.content)[0].id == record_id or None
-        except msgspec.ValidationError:
-            return None
+            found = decode_raw(self._id, body)[0].id
+        except msgspec.DecodeError:
+            found = ""
+        if found != record_id:
+            raise SourceError(f"Knack gave something else when asked for the record {record_id}.")
+        return body
 
     def _fetch_page(
         self, place: Place, params: list[tuple[str, str]], what: str, patient: bool
-    ) -> requests.Response:
-        number = int(dict(params)["page"])
+    ) -> tuple[Page, int]:
+        """(a page, how many there are)."""
+        asked = dict(params)
+        before = (int(asked["page"]) - 1) * int(asked["rows_per_page"])
         tries_empty = 0
+        page = _NO_PAGE
+        cut: Callable[[msgspec.Raw], bytes] = bytes
 
         def judge(response: requests.Response) -> Judgement:
-            nonlocal tries_empty
-            judgement = _judge(response)
+            nonlocal tries_empty, page, cut
+            judgement = _judge_status(response)
             if judgement.verdict is not Verdict.OK:
                 return judgement
             try:
-                page, _ = decode_raw(self._page, response.content)
+                # Many MB: read once, here.
+                page, cut = decode_raw(self._page, response.content)
             except msgspec.DecodeError:
+                plain = judge_json(response)
+                if plain.verdict is not Verdict.OK:
+                    return plain
                 return Judgement(Verdict.UNKNOWN, "the body is not a page of records")
-            if not page.records and number <= page.total_pages and tries_empty < 3:
+            if not page.records and before < page.total_records and tries_empty < 3:
                 # The total is an estimate, so the last page may truly be empty; asking again tells.
                 tries_empty += 1
                 return Judgement(Verdict.UNKNOWN, "an empty page before the end")
             return OK
 
         backoff = None if patient else Backoff(attempts=5, factor_s=0.4, deadline_s=180.0)
-        return self._http.request(
+        response = self._http.request(
             "GET", place.path, params=params, repeatable=True, judge=judge, what=what, backoff=backoff
         )
+        records = self._read_ids([cut(record) for record in page.records], place)
+        return Page(records, page.total_records, _server_time(response)), page.total_pages
 
     def _read_ids(self, records: list[bytes], place: Place) -> list[tuple[str, bytes]]:
         try:
-            return [(decode_raw(self._id, record)[0].id, record) for record in records]
-        except msgspec.ValidationError as error:
+            return [(self._read_id(record), record) for record in records]
+        except msgspec.DecodeError as error:
             raise SourceError(
                 f"Knack sent a record of {place.container_id} without an id. The pages before it are stored, "
                 "nothing was removed. Is this a records endpoint?"
             ) from error
+
+    def _read_id(self, record: bytes) -> str:
+        first = _ID_FIRST.match(record)
+        return first[1].decode() if first else decode_raw(self._id, record)[0].id
 
 
 @dataclass(frozen=True)
@@ -227,9 +257,12 @@ class KnackSource:
         """Walk the container from its first page to its last."""
         return self.knack.fetch_pages(self.place, sort_field=self.sort_field, filters=self.filters)
 
-    def has_record(self, record_id: str) -> bool | None:
-        """Whether one record is there; None where the answer leaves it open."""
-        return self.knack.has_record(self.place, record_id)
+    def fetch_record(self, record_id: str) -> bytes | None:
+        """One record's bytes; None where it is not there.
+
+        Raises: SourceError where the answer leaves it open.
+        """
+        return self.knack.fetch_record(self.place, record_id)
 
 
 def find_app(knack: Knack, stored: dict[str, Any] | None, container_id: str) -> KnackApp:
@@ -243,7 +276,7 @@ def find_app(knack: Knack, stored: dict[str, Any] | None, container_id: str) -> 
             "asking Knack for the app's metadata: %s",
             "it is not stored yet" if app is None else "it is older",
         )
-        app = open_app(msgspec.json.decode(knack.fetch_metadata()))
+        app = open_app(decode_raw(_METADATA, knack.fetch_metadata())[0])
     app.source_object(container_id)
     return app
 
@@ -303,6 +336,13 @@ def build_date_filter(app: KnackApp, container_id: str, field_key: str, since: d
 
 
 def _judge(response: requests.Response) -> Judgement:
+    judgement = _judge_status(response)
+    if judgement.verdict is Verdict.OK and response.status_code == 200:
+        return judge_json(response)
+    return judgement
+
+
+def _judge_status(response: requests.Response) -> Judgement:
     status = response.status_code
     if status == 429:
         if response.headers.get("X-PlanLimit-Remaining", "").strip() == "0":
@@ -321,7 +361,7 @@ def _judge(response: requests.Response) -> Judgement:
         if status == 404:
             return Judgement(Verdict.REFUSED, "not found; check the container's id and its scene_id")
         return Judgement(Verdict.REFUSED, "check the ids, KNACK_APP_ID and KNACK_API_KEY")
-    return judge_json(response) if status == 200 else judge_status(response)
+    return judge_status(response)
 
 
 def _wait_for_reset(response: requests.Response) -> float | None:
