@@ -107,10 +107,11 @@ class Editor:
         self.delete(edits)
         self.counts.deleted = before
 
-    # Each of the three gives back the edits that another way must be found for.
-
     def _send(self, kind: str, chunk: list[Edit]) -> list[Edit]:
-        """Send a chunk, in ever smaller parts where the server refuses it or does not answer."""
+        """Send a chunk, in ever smaller parts where the server refuses it or does not answer.
+
+        Returns: updates whose feature has gone.
+        """
         waiting = [chunk]
         over: list[Edit] = []
         while waiting:
@@ -154,7 +155,7 @@ class Editor:
         return []
 
     def _take_failures(self, kind: str, bad: list[tuple[Edit, int]]) -> list[Edit]:
-        """Sort out edits that the server refused one by one."""
+        """Sort out edits that the server refused one by one. Returns: updates whose feature has gone."""
         if not bad:
             return []
         if kind == "adds":
