@@ -28,13 +28,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 @dataclass
 class Request:
-    """A request as the simulator got it. `query` keeps the last value of a repeated name."""
+    """A request as the simulator got it. `query` keeps the last value of a repeated name; `target` is what came."""
 
     method: str
     path: str
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    target: str = ""
 
     def header(self, name: str) -> str:
         """A header's value, whatever the case of its name; "" where it is absent."""
@@ -83,6 +84,7 @@ class Fault:
     "reset"          close the connection without carrying it out
     "after-reset"    carry it out, then close the connection
     "cut"            carry it out, answer with half of the body
+    "silence"        carry it out, send half of the body, nothing for `seconds`, then close
     "html"           answer 200 with an HTML page, without carrying it out
     "after-html"     carry it out, answer 200 with an HTML page
     "slow"           wait `seconds` first, then answer as usual
@@ -173,7 +175,10 @@ class Simulator(abc.ABC):
         self.requests: list[Seen] = []
         self.lock = threading.RLock()
         # Called with each request before it is answered: tests kill a process or count rows here.
+        # What it raises closes the connection with nothing carried out.
         self.on_request: Callable[[Request], None] | None = None
+        # Called with each request after it was carried out (or refused), before the answer is sent.
+        self.on_answer: Callable[[Request], None] | None = None
         self._server = _Server(("127.0.0.1", port), _handler_of(self))
         self._server.tls = tls
         self.port: int = self._server.server_address[1]
@@ -240,7 +245,7 @@ class Simulator(abc.ABC):
         if own is not None:
             return own, fault, None
         answer = self.answer(request)
-        if kind == "cut":
+        if kind in ("cut", "silence"):
             return answer, fault, len(answer.body) // 2
         if kind == "hang":
             time.sleep(fault.seconds)
@@ -306,8 +311,11 @@ def _handler_of(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
                 dict(parse_qsl(parts.query, keep_blank_values=True)),
                 dict(self.headers.items()),
                 body,
+                self.path,
             )
             answer, fault, sent = simulator.handle(request)
+            if simulator.on_answer is not None:
+                simulator.on_answer(request)
             simulator.requests.append(
                 Seen(
                     request.method,
@@ -322,16 +330,35 @@ def _handler_of(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
             if answer is None:
                 self._hang_up()
                 return
-            self.send_response(answer.status)
+            if "Date" in answer.headers:
+                # A simulator with a clock of its own.
+                self.send_response_only(answer.status)
+            else:
+                self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(answer.body)))
+            chunked = answer.headers.get("Transfer-Encoding") == "chunked"
+            if not chunked:
+                self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             if self.command != "HEAD":
-                self.wfile.write(answer.body if sent is None else answer.body[:sent])
+                part = answer.body if sent is None else answer.body[:sent]
+                if chunked:
+                    self._write_chunks(part, whole=sent is None)
+                else:
+                    self.wfile.write(part)
             self.wfile.flush()
+            if fault is not None and fault.kind == "silence":
+                time.sleep(fault.seconds)
             if sent is not None:
                 self._hang_up()
+
+        def _write_chunks(self, body: bytes, whole: bool) -> None:
+            for start in range(0, len(body), 65536):
+                piece = body[start : start + 65536]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            if whole:
+                self.wfile.write(b"0\r\n\r\n")
 
         def _read_chunks(self) -> bytes:
             body = b""
