@@ -57,6 +57,11 @@ class Counts:
     deleted: int = 0
     rejected: int = 0
 
+    def add(self, other: Counts) -> None:
+        """Add another's counts to these."""
+        for name, number in other.as_dict().items():
+            setattr(self, name, getattr(self, name) + number)
+
     def as_dict(self) -> dict[str, int]:
         """The counts by name, for the ledger and the summary line."""
         return asdict(self)
