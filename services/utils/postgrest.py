@@ -185,6 +185,11 @@ class PostgREST:
             return Judgement(Verdict.REFUSED, _MEANINGS.get(code, f"code {code}"), code=code)
         if plain.verdict is Verdict.UNKNOWN and code:
             return Judgement(Verdict.UNKNOWN, f"the database does not answer ({code})", plain.wait_s, code)
+        if response.status_code == 404 and not code:
+            return Judgement(
+                Verdict.REFUSED,
+                "not found; has services/migrate.py been run, and is PGREST_ENDPOINT a PostgREST?",
+            )
         if plain.verdict is Verdict.REFUSED and code:
             return Judgement(Verdict.REFUSED, _MEANINGS.get(code, f"code {code}"), code=code)
         return plain
