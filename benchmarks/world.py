@@ -158,6 +158,7 @@ def open_world(records: int) -> Iterator[World]:
                 "SERVICES_ENV": "prod",
                 "SERVICES_CONFIG": str(folder),
                 "LOG_LEVEL": "WARNING",
+                "PYTHONPATH": str(ROOT),
             }
             world = World(records, stack, env, folder, simulators)
             world.run_command(

@@ -15,7 +15,15 @@ from typing import Any
 import msgspec
 
 from services.utils.agol.features import find_fold, fold_key
-from services.utils.agol.layer import Layer, LayerField, apply_edits, encode_edit, read_by_keys, read_ids
+from services.utils.agol.layer import (
+    Layer,
+    LayerField,
+    apply_edits,
+    count_encoded,
+    encode_edit,
+    read_by_keys,
+    read_ids,
+)
 from services.utils.errors import OutcomeUnknown, PublishError, RequestRefused
 from services.utils.records import Counts, OnReject, Reject
 from services.utils.session import pause
@@ -278,7 +286,7 @@ def _cut(edits: Iterable[Edit]) -> Iterator[list[Edit]]:
     chunk: list[Edit] = []
     size = 0
     for edit in edits:
-        length = len(_encode(edit)) + 3
+        length = (count_encoded(edit.body) if edit.body else len(str(edit.oid))) + 3
         if chunk and (len(chunk) >= FEATURES_PER_EDIT or size + length > BYTES_PER_EDIT):
             yield chunk
             chunk, size = [], 0

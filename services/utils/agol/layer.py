@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import quote_plus
 
 from services.utils.agol.portal import SYSTEM, Portal
 from services.utils.errors import ConfigError, OutcomeUnknown, PublishError
@@ -268,6 +268,10 @@ def _query(layer: Layer, form: dict[str, str], what: str) -> dict[str, Any]:
 # --- edits -----------------------------------------------------------------------------------------
 
 
+_UNESCAPED = (string.ascii_letters + string.digits + "_.-~").encode()
+_PERCENT, _PLUS, _SPACE = b"%+ "
+
+
 @dataclass(frozen=True, slots=True)
 class EditResult:
     """What became of one edit. code: the server's, 0 where it gave none."""
@@ -277,8 +281,18 @@ class EditResult:
 
 
 def encode_edit(body: bytes) -> str:
-    """A feature's JSON as it stands in the form body, so that the size of a request is known beforehand."""
-    return quote_plus(body)
+    """A feature's JSON as it stands in the form body: what urllib's quote_plus gives, at a tenth of its cost."""
+    special = set(body.translate(None, _UNESCAPED))
+    # First the two signs that stand for others afterwards: "%", then "+".
+    for sign in sorted(special, key=lambda sign: (sign != _PERCENT, sign != _PLUS)):
+        body = body.replace(bytes((sign,)), b"+" if sign == _SPACE else b"%%%02X" % sign)
+    return body.decode("ascii")
+
+
+def count_encoded(body: bytes) -> int:
+    """How long `encode_edit` makes it."""
+    special = body.translate(None, _UNESCAPED)
+    return len(body) + 2 * (len(special) - special.count(b" "))
 
 
 def apply_edits(layer: Layer, kind: str, encoded: Sequence[str]) -> list[EditResult]:
