@@ -7,22 +7,18 @@ rows = format_rows(documents, formatter, on_reject=rejects.append)
 from __future__ import annotations
 
 import difflib
-import json
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import msgspec
-
+from services.utils.documents import NotARecord, decode_record
 from services.utils.errors import ConfigError
 from services.utils.knack.metadata import FieldDef, KnackApp
 from services.utils.knack.values import Reader, WallClock, build_place_reader, build_reader
 from services.utils.records import Document, OnReject, Reject, Row
 
 log = logging.getLogger(__name__)
-
-_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class RowFormatter:
@@ -169,8 +165,8 @@ def format_rows(
         reason = ""
         values: dict[str, Any] = {"id": document.record_id}
         try:
-            values = formatter.format(_read_record(document.record))
-        except _NotARecord as error:
+            values = formatter.format(decode_record(document.record))
+        except NotARecord as error:
             reason = str(error)
         except RecursionError:
             reason = "the document is nested too deeply"
@@ -180,40 +176,6 @@ def format_rows(
         if values["id"] is None:
             values["id"] = document.record_id
         yield Row(document.record_id, values, document.deleted)
-
-
-class _NotARecord(ValueError):
-    """Why a document holds no record, without its values."""
-
-
-def _read_record(body: bytes) -> dict[str, Any]:
-    try:
-        record = msgspec.json.decode(body)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        record = _read_leniently(body)
-    if not isinstance(record, dict):
-        raise _NotARecord("the document is JSON, but not an object")
-    return record
-
-
-def _read_leniently(body: bytes) -> Any:
-    """What msgspec refuses and JSON allows: lone surrogates, numbers beyond a double."""
-    try:
-        return _mend(json.loads(body))
-    except ValueError as error:
-        raise _NotARecord("the document is not JSON in UTF-8") from error
-
-
-def _mend(value: Any) -> Any:
-    if isinstance(value, str):
-        return _LONE_SURROGATE.sub("\ufffd", value)
-    if isinstance(value, list):
-        return [_mend(part) for part in value]
-    if isinstance(value, dict):
-        return {_mend(key): _mend(part) for key, part in value.items()}
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
-        return None
-    return value
 
 
 def _choose_fields(
