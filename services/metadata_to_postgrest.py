@@ -3,23 +3,19 @@
 python services/metadata_to_postgrest.py -a data-tracker -e prod
 """
 
-from services.utils import cli, containers, env, knack, runs, store
+from services.utils import cli, containers, env, runs, sources
 from services.utils.postgrest import PostgREST
 
 
 def main(args: cli.Args) -> cli.Summary:
     """Fetch the app's metadata and keep it as it came."""
-    containers.find_app(containers.read_config(cli.config_folder()), args.app_name, args.container)
-    settings = env.load(["knack", "store"])
+    config = containers.read_config(cli.config_folder())
+    system = containers.find_app(config, args.app_name, args.container, containers.SYSTEMS)
+    settings = env.load([system, "store"])
     postgrest = PostgREST(settings.store)
-    app_id = settings.knack.app_id
-    with runs.record_run(postgrest, args, f"store:knack_metadata/{app_id}") as run:
-        source = knack.Knack(settings.knack.url, app_id, settings.knack.api_key)
-        metadata = source.fetch_metadata()
-        knack.open_app(store.decode_metadata(metadata))
-        run.counts.read = 1
-        outcome = store.load_metadata(postgrest, app_id, metadata, dry_run=args.dry_run)
-        setattr(run.counts, outcome, 1)
+    destination = sources.name_metadata(config, args, system, settings)
+    with runs.record_run(postgrest, args, destination) as run:
+        sources.load_metadata(config, args, system, settings, postgrest, run)
     return run.summary()
 
 

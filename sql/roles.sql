@@ -36,6 +36,7 @@ grant select, insert, update on
     api.knack_metadata,
     api.odk_metadata,
     api.odk_attachments,
+    api.odk_loads,
     api.runs,
     api.rejects
 to api_user;
@@ -59,7 +60,12 @@ grant execute on function
     api.missing_records(uuid, text, text, text),
     api.remove_documents(uuid, text, text, text, text[]),
     api.put_document(text, text, text, text, text),
-    api.purge_tombstones(text, text, text, timestamptz)
+    api.purge_tombstones(text, text, text, timestamptz),
+    api.odk_text(json, text[]),
+    api.odk_media(json),
+    api.odk_standing(text, text, text, integer, integer, integer),
+    api.find_submissions(text, text, text[], text[]),
+    api.keep_odk_load(uuid, text, text, text, json, timestamptz, text)
 to api_user;
 
 grant usage on schema bi to api_reader;

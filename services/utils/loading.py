@@ -32,6 +32,8 @@ class _Walk:
         self.pages = 0
         self.records = 0
         self.total = 0
+        # Records of which the source said that they have left it, and did not give after that.
+        self.left: set[str] = set()
         self._pages = source.pages()
         self.first: Page = next(self._pages)
 
@@ -41,18 +43,31 @@ class _Walk:
             self.pages += 1
             self.records += len(page.records)
             self.total = page.total_records
+            self.left.difference_update(record_id for record_id, _ in page.records)
+            self.left.update(page.left)
             yield page.records
 
 
-def load_changes(store: Store, source: Source, run: Run, *, dry_run: bool = False) -> None:
-    """Upsert what a source gives, and remove nothing. The outcome is in `run.counts`.
+def load_changes(
+    store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_run: bool = False
+) -> None:
+    """Upsert what a source gives; remove only what it says has left it. The outcome is in `run.counts`.
 
-    Raises: SourceError if the source's answer was incomplete. What it gave is stored then.
+    Raises: SourceError if the source's answer was incomplete or would remove too much. What it gave is
+        stored then, and nothing is removed.
     """
+    done = _DRY if dry_run else _STORED
     walk = _Walk(source)
     _set_watermark(run, walk.first)
     run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run)
-    _check_complete(walk, store.container_id, A_FEW, _DRY if dry_run else _STORED)
+    _check_complete(walk, store.container_id, A_FEW, done)
+    if walk.left:
+        stored, removed = store.count_alive(), len(walk.left)
+        where = f"the store's {store.container_id}"
+        guard.check(
+            there=stored, wanted=stored - removed, removed=removed, where=where, error=SourceError, done=done
+        )
+        run.counts.deleted = removed if dry_run else store.remove(run.id, sorted(walk.left))
 
 
 def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_run: bool = False) -> None:

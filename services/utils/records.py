@@ -71,13 +71,15 @@ class Counts:
 class Page:
     """One answer of a source. records: (record id, JSON bytes as they came).
 
-    total_records: how many the source says there are in all; an estimate. server_time: the source's
-    clock as it answered (aware), None where it did not say.
+    total_records: how many the source says there are in all; an estimate. server_time: up to here everything
+    will have been delivered by this walk (aware), None where the source did not say. left: ids of stored
+    records of which the source says that they have left it.
     """
 
     records: list[tuple[str, bytes]]
     total_records: int
     server_time: datetime | None = None
+    left: tuple[str, ...] = ()
 
 
 class Source(Protocol):

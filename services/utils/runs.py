@@ -61,6 +61,11 @@ class Run:
         """`since` as the store takes it, or None for everything."""
         return self.since.isoformat() if self.since else None
 
+    @property
+    def rejected_ids(self) -> set[str]:
+        """Records that this run refused so far."""
+        return set(self._rejected_ids)
+
     def reject(self, reject: Reject) -> None:
         """Keep one refused record in api.rejects, with its reason."""
         self._rejected_ids.add(reject.record_id)

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from services.utils.containers import Container
-from services.utils.env import OdkSettings
-from services.utils.errors import ConfigError
+from services.utils import knack, loading, odk, submissions
+from services.utils.cli import Args
+from services.utils.containers import Container, find_container
+from services.utils.env import OdkSettings, Settings
+from services.utils.errors import ConfigError, ServiceError
+from services.utils.guard import DeleteGuard
+from services.utils.postgrest import PostgREST
+from services.utils.records import Counts
+from services.utils.runs import Run
+from services.utils.store import Store, decode_metadata
+from services.utils.store import load_metadata as keep_metadata
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a container is in the store: system is the table."""
+
+    system: str
+    app_id: str
+    container_id: str
 
 
 @dataclass(frozen=True)
@@ -16,6 +38,18 @@ class FormPlace:
     app_id: str
     project_id: str
     form_id: str
+
+
+def find_place(container: Container, settings: Settings) -> Place:
+    """Where a container's documents are in the store.
+
+    settings: of "knack_app" or "odk_app" (or more), as the container's system is.
+    Raises: ConfigError if an ODK container's project is not known.
+    """
+    if container.system == "odk":
+        form = find_form(container, settings.odk)
+        return Place("odk", form.app_id, form.form_id)
+    return Place("knack", settings.knack.app_id, container.id)
 
 
 def find_form(container: Container, settings: OdkSettings) -> FormPlace:
@@ -32,3 +66,121 @@ def find_form(container: Container, settings: OdkSettings) -> FormPlace:
     project_id = str(int(project_id))
     form_id = container.form_id or settings.form_id or container.id
     return FormPlace(f"{settings.host}/{project_id}", project_id, form_id)
+
+
+def refuse_repeat(config: Mapping[str, Mapping[str, Mapping[str, Any]]], container: Container) -> None:
+    """A container that stands for a repeat has no documents of its own.
+
+    Raises: ConfigError that names the container of the form.
+    """
+    if not container.repeat:
+        return
+    form_id = container.form_id or container.id
+    names = [
+        name
+        for name, settings in config["odk"].get(container.app, {}).items()
+        if not settings.get("repeat") and (settings.get("form_id") or name) == form_id
+    ]
+    raise ConfigError(
+        f"{container.where} stands for the repeat {container.repeat!r}, which is loaded with its form. Nothing was "
+        f"sent. Run this with -c {names[0] if names else form_id} instead."
+    )
+
+
+def load_records(
+    container: Container,
+    settings: Settings,
+    store: Store,
+    run: Run,
+    guard: DeleteGuard,
+    *,
+    follow: bool,
+    dry_run: bool,
+) -> None:
+    """Load a container from its source into the store: all of it, or what changed since `run.since`.
+
+    follow: the run goes on where the last one ended. The outcome is in `run.counts`.
+    Raises: as the source does; SourceError if its answer was incomplete or would remove too much.
+    """
+    if container.system == "odk":
+        form = find_form(container, settings.odk)
+        central = odk.connect(settings.odk)
+        feed = odk.FormFeed(central, form.project_id, form.form_id, container.record_key)
+        submissions.load_form(store, feed, run, guard, follow=follow, dry_run=dry_run)
+        central.close()
+        return
+    since = run.since
+    if since and not container.modified_date_field_id:
+        log.warning("%s has no modified_date_field_id: reading all of it, removing nothing", container.where)
+        since = None
+    client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
+    source = knack.open_source(
+        client,
+        knack.find_app(client, store.read_metadata(), container.id),
+        container.id,
+        scene_id=container.scene_id,
+        modified_field=container.modified_date_field_id,
+        since=since,
+    )
+    if run.is_full:
+        loading.load_all(store, source, run, guard, dry_run=dry_run)
+    else:
+        loading.load_changes(store, source, run, guard, dry_run=dry_run)
+
+
+def name_metadata(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]], args: Args, system: str, settings: Settings
+) -> str:
+    """What a run that loads metadata writes, in the ledger's words.
+
+    Raises: ConfigError if an ODK container's project is not known.
+    """
+    if system == "knack":
+        return f"store:knack_metadata/{settings.knack.app_id}"
+    if not args.container:
+        return f"store:odk_metadata/{settings.odk.host}, app {args.app_name}"
+    form = find_form(find_container(config, args.app_name, args.container, args.env, (system,)), settings.odk)
+    return f"store:odk_metadata/{form.app_id}/{form.form_id}"
+
+
+def load_metadata(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    args: Args,
+    system: str,
+    settings: Settings,
+    postgrest: PostgREST,
+    run: Run,
+) -> None:
+    """Load an app's metadata: a Knack app's in one document, an ODK app's in one for each form.
+
+    The outcome is in `run.counts`. A form that cannot be read does not keep the others from being loaded.
+    Raises: SourceError if the source does not give them; the last form's error if one could not be read.
+    """
+    if system == "knack":
+        client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
+        metadata = client.fetch_metadata()
+        knack.open_app(decode_metadata(metadata))
+        outcome = keep_metadata(postgrest, settings.knack.app_id, metadata, dry_run=args.dry_run)
+        run.counts.add(Counts(read=1, **{outcome: 1}))
+        return
+    names = [args.container] if args.container else sorted(config["odk"][args.app_name])
+    found = [find_container(config, args.app_name, name, args.env, ("odk",)) for name in names]
+    forms = dict.fromkeys(find_form(container, settings.odk) for container in found)
+    central = odk.connect(settings.odk)
+    failed: ServiceError | None = None
+    for form in forms:
+        store = Store(postgrest, "odk", form.app_id, form.form_id)
+        run.counts.read += 1
+        try:
+            feed = odk.FormFeed(central, form.project_id, form.form_id)
+            document = feed.fetch_metadata(store.read_metadata())
+        except ConfigError as error:
+            if len(forms) > 1:
+                log.error("%s", error)
+            failed = error
+            continue
+        outcome = store.load_metadata(document, dry_run=args.dry_run) if document else "unchanged"
+        run.counts.add(Counts(**{outcome: 1}))
+    central.close()
+    if failed is not None:
+        raise failed

@@ -60,6 +60,11 @@ class Spool:
         self._db.execute("update keys set wanted = 1 where key = ?", (key,))
         return str(found[0])
 
+    def read_note(self, key: str) -> str | None:
+        """The note that came with `there`, or None if there is none."""
+        found = self._db.execute("select note from keys where key = ?", (key,)).fetchone()
+        return found[0] if found else None
+
     def find(self, key: str) -> tuple[bool, bool]:
         """(the target holds it, it is wanted)."""
         found = self._db.execute("select note is not null, wanted from keys where key = ?", (key,)).fetchone()

@@ -379,8 +379,6 @@ class Store:
             alive.update(row["record_id"] for row in msgspec.json.decode(found))
         return alive
 
-    # -- metadata --------------------------------------------------------------------------------
-
     def skip_alive_elsewhere(
         self, documents: Iterable[Document], siblings: Iterable[str]
     ) -> Iterator[Document]:
@@ -403,22 +401,32 @@ class Store:
                 dead = []
         yield from _drop_alive(dead, others)
 
+    # -- metadata --------------------------------------------------------------------------------
+
     def require_metadata(self) -> dict[str, Any]:
-        """The app's metadata.
+        """The metadata of the Knack app or of the ODK form.
 
         Raises: StoreError if it was never loaded.
         """
         metadata = self.read_metadata()
         if metadata is None:
+            what = f"form {self.container_id}" if self.system == "odk" else f"app {self.app_id}"
             raise StoreError(
-                f"The store has no metadata of the app {self.app_id}, so fields have no names. Nothing was "
+                f"The store has no metadata of the {what}, so fields have no names. Nothing was "
                 "published. Run metadata_to_postgrest.py first."
             )
         return metadata
 
     def read_metadata(self) -> dict[str, Any] | None:
-        """The app's metadata, or None if it was never loaded."""
-        return read_metadata(self.postgrest, self.app_id)
+        """The metadata of the Knack app or of the ODK form, or None if it was never loaded."""
+        form = self.container_id if self.system == "odk" else None
+        known = _select_metadata(self.postgrest, self.app_id, form)
+        return None if known is None else decode_metadata(known)
+
+    def load_metadata(self, metadata: bytes, *, dry_run: bool = False) -> str:
+        """Keep the metadata of the Knack app or of the ODK form; see the function `load_metadata`."""
+        form = self.container_id if self.system == "odk" else None
+        return load_metadata(self.postgrest, self.app_id, metadata, form_id=form, dry_run=dry_run)
 
     def _container(self) -> dict[str, str]:
         return {"source": self.system, "app_id": self.app_id, "container_id": self.container_id}
@@ -427,34 +435,40 @@ class Store:
         return [("app_id", f"eq.{self.app_id}"), ("container_id", f"eq.{self.container_id}")]
 
 
-def load_metadata(postgrest: PostgREST, app_id: str, metadata: bytes, *, dry_run: bool = False) -> str:
-    """Keep a Knack app's metadata, byte for byte; "inserted", "updated" or "unchanged".
+def load_metadata(
+    postgrest: PostgREST, app_id: str, metadata: bytes, *, form_id: str | None = None, dry_run: bool = False
+) -> str:
+    """Keep a Knack app's or, with `form_id`, an ODK form's metadata; "inserted", "updated" or "unchanged".
 
-    Escapes that PostgREST refuses (\\u0000, half of a pair) are blanked: one broken letter in a label is no
-    reason to have no metadata.
+    It is kept byte for byte, but escapes that PostgREST refuses (\\u0000, half of a pair) are blanked: one
+    broken letter in a label is no reason to have no metadata.
     Raises: StoreError if the store refuses it.
     """
     kept = mend_surrogates(metadata, nulls=True)
     if kept != metadata:
-        log.warning("the metadata of the app %s hold broken characters; they are kept as blanks", app_id)
-    known = _select_metadata(postgrest, app_id)
+        log.warning(
+            "the metadata of %s hold broken characters; they are kept as blanks",
+            form_id or f"the app {app_id}",
+        )
+    known = _select_metadata(postgrest, app_id, form_id)
     if known is not None and known == kept:
         return "unchanged"
     if not dry_run:
-        body = b'[{"app_id":%s,"metadata":%s}]' % (msgspec.json.encode(app_id), kept)
-        postgrest.upsert("knack_metadata", body, "app_id,metadata", what="metadata")
+        table, columns, names = (
+            "knack_metadata",
+            "app_id,metadata",
+            b'"app_id":%s' % msgspec.json.encode(app_id),
+        )
+        if form_id is not None:
+            table, columns = "odk_metadata", "app_id,container_id,metadata"
+            names += b',"container_id":%s' % msgspec.json.encode(form_id)
+        postgrest.upsert(table, b'[{%s,"metadata":%s}]' % (names, kept), columns, what="metadata")
     return "inserted" if known is None else "updated"
 
 
 def decode_metadata(metadata: bytes) -> dict[str, Any]:
     """A metadata document's value."""
     return decode_raw(_METADATA, metadata)[0]
-
-
-def read_metadata(postgrest: PostgREST, app_id: str) -> dict[str, Any] | None:
-    """A Knack app's metadata, or None if it was never loaded."""
-    known = _select_metadata(postgrest, app_id)
-    return None if known is None else decode_metadata(known)
 
 
 _METADATA: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
@@ -464,8 +478,11 @@ class _StoredMetadata(msgspec.Struct):
     metadata: msgspec.Raw
 
 
-def _select_metadata(postgrest: PostgREST, app_id: str) -> bytes | None:
-    body = postgrest.select("knack_metadata", [("app_id", f"eq.{app_id}"), ("select", "metadata")])
+def _select_metadata(postgrest: PostgREST, app_id: str, form_id: str | None = None) -> bytes | None:
+    params = [("app_id", f"eq.{app_id}"), ("select", "metadata")]
+    if form_id is not None:
+        params.append(("container_id", f"eq.{form_id}"))
+    body = postgrest.select("knack_metadata" if form_id is None else "odk_metadata", params)
     found = msgspec.json.decode(body, type=list[_StoredMetadata])
     return bytes(found[0].metadata) if found else None
 

@@ -85,6 +85,9 @@ ROWS = {
         insert into api.load_pages (run_id, page, record_ids)
             values ('00000000-0000-4000-8000-000000000001', 1, '{r}');
     """,
+    "0010": """
+        insert into api.odk_loads (app_id, container_id, digest) values ('h/1', 'form', 'd41d8cd9');
+    """,
 }
 
 

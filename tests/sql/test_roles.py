@@ -23,6 +23,7 @@ TABLES = (
     "runs",
     "rejects",
     "load_pages",
+    "odk_loads",
 )
 DOCUMENTS = TABLES[:5]
 ROLES = ("api_user", "api_publisher", "api_reader", "anon")
@@ -62,7 +63,7 @@ def filled(clean_store: stacks.Stack) -> stacks.Stack:
 def test_select__by_role(filled: stacks.Stack, table: str) -> None:
     """Loaders and publishers read the tables they need; the reader and strangers none."""
     got = {role: ask(filled, filled.token(role), path=f"/{table}").status_code for role in ROLES}
-    publisher = 403 if table == "load_pages" else 200
+    publisher = 403 if table in ("load_pages", "odk_loads") else 200
     assert got == {"api_user": 200, "api_publisher": publisher, "api_reader": 403, "anon": 401}
     assert ask(filled, "", path=f"/{table}").status_code == 401
 

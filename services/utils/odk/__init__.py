@@ -1,6 +1,7 @@
 """ODK Central: a source (client, schema, keys, fetch)."""
 
 from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
+from services.utils.odk.fetch import FormFeed, FormState
 from services.utils.odk.keys import find_key
 from services.utils.odk.schema import Field, Form, build_fields, find_collisions, open_form
 
@@ -8,6 +9,8 @@ __all__ = [
     "Central",
     "Field",
     "Form",
+    "FormFeed",
+    "FormState",
     "build_fields",
     "connect",
     "feed_path",

@@ -1,0 +1,401 @@
+"""Submissions out of ODK Central: the OData feed, page by page, each submission's bytes as they came.
+
+Source of the rules: Central's API documentation and answers recorded from a real server. What would lose
+submissions there is handled here: a page that ends early without a word (its cursor was purged), links that
+lead to the public address, filters that hide soft-deleted rows or are finer than a stored millisecond.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import email.utils
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+import requests
+
+from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
+from services.utils.odk.client import Central, feed_path, form_path, judge, link_path
+from services.utils.odk.keys import find_key
+from services.utils.odk.schema import build_fields, find_collisions
+from services.utils.rawjson import decode_raw
+from services.utils.session import OK, Backoff, Judgement, Verdict
+
+log = logging.getLogger(__name__)
+
+# A page is a few MB: bigger ones are cheaper for Central, smaller ones for us.
+PAGE_BYTES = 4_000_000
+ROWS_FIRST, ROWS_LEAST, ROWS_MOST = 500, 25, 2500
+# Terms of a filter: a hundred are 6 kB of address, and 8 kB are what proxies commonly take.
+TERMS_MOST = 100
+# A submission is stamped when its transaction begins and seen when that ends, after all of its media came.
+OVERLAP = dt.timedelta(minutes=10)
+_SUBMITTED, _UPDATED, _DELETED = (
+    "__system/submissionDate",
+    "__system/updatedAt",
+    "__system/deletedAt",
+)
+
+
+class _Page(msgspec.Struct):
+    value: list[msgspec.Raw]
+    next_link: str | None = msgspec.field(name="@odata.nextLink", default=None)
+    count: int = msgspec.field(name="@odata.count", default=-1)
+
+
+_PAGE = msgspec.json.Decoder(_Page)
+_RECORD: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One row of the feed.
+
+    record: its bytes. key: what names it in the store, None if it has no key. instance_id: Central's own id,
+    which edits do not change. submitted_at: when Central got it, as Central wrote it. deleted: soft-deleted.
+    """
+
+    record: bytes
+    key: str | None
+    instance_id: str
+    submitted_at: str
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class FeedPage:
+    """One answer of the feed. count: how many rows matched the filter as this page was made."""
+
+    submissions: list[Submission]
+    count: int
+
+
+@dataclass(frozen=True)
+class FormState:
+    """A form as it stands. submissions: those alive now, -1 where Central did not say."""
+
+    details: dict[str, Any]
+    server_time: dt.datetime | None
+    submissions: int
+
+    @property
+    def version(self) -> str:
+        """The published version's name."""
+        return self.details.get("version") or ""
+
+    @property
+    def digest(self) -> str:
+        """What is another one with every published version: the shape of all rows hangs on it."""
+        return str(self.details.get("hash") or self.version)
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether submissions are encrypted: then only ids and times can be read."""
+        return self.details.get("keyId") is not None
+
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no submissions any more; what it has can be read."""
+        return self.details.get("state") == "closed"
+
+
+class FormFeed:
+    """One form of one project at Central. record_key: see `keys.find_key`."""
+
+    def __init__(self, central: Central, project_id: str, form_id: str, record_key: str = "") -> None:
+        self.central = central
+        self.project_id = project_id
+        self.form_id = form_id
+        self.record_key = record_key
+
+    # -- the form --------------------------------------------------------------------------------
+
+    def fetch_state(self) -> FormState:
+        """The form as it stands, with Central's clock.
+
+        Raises: ConfigError if there is no such project or form, or only a draft of it; SourceError.
+        """
+        path = form_path(self.project_id, self.form_id)
+        try:
+            answer = self.central.fetch_json(path, extended=True, what=f"form {self.form_id}")
+        except RequestRefused as error:
+            if error.status != 404:
+                raise
+            raise self._explain_missing() from error
+        details = _decode(answer, dict[str, Any])
+        if not details.get("publishedAt"):
+            raise self._draft_only()
+        count = details.get("submissions")
+        return FormState(_plain(details), read_server_time(answer), count if isinstance(count, int) else -1)
+
+    def fetch_metadata(self, known: dict[str, Any] | None = None) -> bytes | None:
+        """The form's metadata document (see `schema`), as JSON; None where it is still the one that is known.
+
+        known: the document as it was; fields of older versions, which never change, are taken from it.
+        Raises: as `fetch_state`.
+        """
+        state = self.fetch_state()
+        if known is not None and known.get("form") == state.details:
+            return None
+        path = form_path(self.project_id, self.form_id)
+        feed = self.central.get_json(f"{path}/fields", {"odata": "true"}, what="fields")
+        plain = self.central.get_json(f"{path}/fields", what="fields")
+        listed = self.central.get_json(f"{path}/versions", what="versions")
+        before = (known or {}).get("versions") or {}
+        versions = {}
+        for one in listed:
+            name = one.get("version") or ""
+            if name == state.version:
+                continue
+            fields = (before.get(name) or {}).get("fields")
+            if fields is None:
+                # An empty name is written as three underscores.
+                older = form_path(self.project_id, self.form_id, "versions", name or "___", "fields")
+                fields = self.central.get_json(older, {"odata": "true"}, what=f"fields of version {name}")
+            versions[name] = {
+                "name": one.get("name"),
+                "hash": one.get("hash"),
+                "publishedAt": one.get("publishedAt"),
+                "fields": fields,
+            }
+        collisions = find_collisions(build_fields(feed, plain))
+        for collision in collisions:
+            log.warning(
+                "%s: the fields %s come as one property %s, their values run together",
+                self.form_id,
+                ", ".join(collision["fields"]),
+                collision["property"],
+            )
+        return msgspec.json.encode(
+            {
+                "projectId": _number(self.project_id),
+                "form": state.details,
+                "version": state.version,
+                "fields": feed,
+                "plain_fields": plain,
+                "versions": versions,
+                "collisions": collisions,
+            }
+        )
+
+    def _explain_missing(self) -> ConfigError:
+        """Which of project and form is not there."""
+        try:
+            forms = self.central.get_json(f"/v1/projects/{self.project_id}/forms", what="forms")
+        except RequestRefused as error:
+            if error.status != 404:
+                raise
+            return ConfigError(
+                f"ODK Central has no project {self.project_id}. Nothing was stored. "
+                "Correct project_id in config/odk.py, or ODK_PROJECT_ID."
+            )
+        by_id = {str(form.get("xmlFormId")): form for form in forms}
+        if self.form_id in by_id:
+            return self._draft_only()
+        near = difflib.get_close_matches(self.form_id, by_id, n=3, cutoff=0.6) or sorted(by_id)[:8]
+        there = f"nearest: {', '.join(near)}" if near else "it has none that this user may see"
+        return ConfigError(
+            f"The project {self.project_id} has no form {self.form_id!r}; {there}. Nothing was stored. "
+            "Correct form_id or the container's id in config/odk.py (upper and lower case count)."
+        )
+
+    def _draft_only(self) -> ConfigError:
+        return ConfigError(
+            f"The form {self.form_id} is a draft that was never published, so it has no submissions. "
+            "Nothing was stored. Publish it in ODK Central and run again."
+        )
+
+    # -- the feed --------------------------------------------------------------------------------
+
+    def walk(self, *, filter: str = "", select: str = "", rows: int = ROWS_FIRST) -> Iterator[FeedPage]:
+        """The feed's pages, newest submission first, with all repeats (unless a selection is asked for).
+
+        Raises: SourceError if a page cannot be had.
+        """
+        params = {"$top": str(rows), "$count": "true", **({"$filter": filter} if filter else {})}
+        params.update({"$select": select} if select else {"$expand": "*"})
+        path = feed_path(self.project_id, self.form_id)
+        query = list(params.items())
+        number = 1
+        while True:
+            what = f"page {number} of {self.form_id}"
+            try:
+                page, next_link, size = self._fetch_page(path, query, what, patient=rows <= ROWS_LEAST)
+            except OutcomeUnknown:
+                if rows <= ROWS_LEAST:
+                    raise
+                rows = max(ROWS_LEAST, rows // 4)
+                log.info("%s fails; going on with %d rows a page", what, rows)
+                query = [(name, str(rows) if name == "$top" else value) for name, value in query]
+                continue
+            yield page
+            if not next_link:
+                return
+            if page.submissions:
+                rows = min(ROWS_MOST, max(ROWS_LEAST, PAGE_BYTES * len(page.submissions) // size))
+            link = urlsplit(link_path(next_link))
+            path = link.path
+            query = [
+                (name, str(rows) if name == "$top" else value)
+                for name, value in parse_qsl(link.query, keep_blank_values=True)
+            ]
+            number += 1
+
+    def count(self) -> int:
+        """How many submissions are alive now; -1 where Central does not say."""
+        params = {"$top": "0", "$count": "true"}
+        answer = self.central.get_json(feed_path(self.project_id, self.form_id), params, what="count")
+        return int(answer.get("@odata.count", -1))
+
+    def fetch_deleted(self) -> dict[str, str] | None:
+        """{instance id: submission date} of what is soft-deleted now; None where this Central cannot say."""
+        found: dict[str, str] = {}
+        select = f"__id,{_SUBMITTED}"
+        try:
+            for page in self.walk(filter=f"{_DELETED} ne null", select=select, rows=ROWS_MOST):
+                found.update({one.instance_id: one.submitted_at for one in page.submissions})
+        except RequestRefused as error:
+            if error.status != 501:
+                raise
+            log.warning(
+                "this ODK Central is older than v2024.3 and hides deleted submissions: "
+                "only a full load finds those that were deleted"
+            )
+            return None
+        return found
+
+    def fetch_submitted_at(self, times: Iterable[str]) -> Iterator[FeedPage]:
+        """Live submissions by the times at which Central got them; others of the same millisecond come too.
+
+        Times serve better than ids here: every Central can filter them, and some ids no filter can hold.
+        """
+        waiting = sorted(set(times))
+        for start in range(0, len(waiting), TERMS_MOST):
+            terms = waiting[start : start + TERMS_MOST]
+            yield from self.walk(filter=" or ".join(f"{_SUBMITTED} eq {at}" for at in terms))
+
+    def _fetch_page(
+        self, path: str, query: list[tuple[str, str]], what: str, patient: bool
+    ) -> tuple[FeedPage, str, int]:
+        """A page, the link to the next one ("" on the last), and its size in bytes."""
+        pages: list[tuple[_Page, Callable[[msgspec.Raw], bytes]]] = []
+
+        def judge_page(response: requests.Response) -> Judgement:
+            judgement = judge(response)
+            if judgement is OK:
+                try:
+                    pages.append(decode_raw(_PAGE, response.content))
+                except msgspec.DecodeError:
+                    return Judgement(Verdict.UNKNOWN, "the body is not a whole page of submissions")
+            return judgement
+
+        response = self.central.request(
+            "GET",
+            path,
+            params=query,
+            headers={"Accept": "application/json"},
+            judge=judge_page,
+            what=what,
+            backoff=None if patient else Backoff(attempts=5, factor_s=0.4, deadline_s=240.0),
+        )
+        found, cut = pages[-1]
+        submissions = [read_submission(cut(record), self.record_key) for record in found.value]
+        return FeedPage(submissions, found.count), found.next_link or "", len(response.content)
+
+
+def read_submission(record: bytes, record_key: str = "") -> Submission:
+    """A row of the feed from its bytes.
+
+    Raises: SourceError if it is no JSON object.
+    """
+    try:
+        values = decode_raw(_RECORD, record)[0]
+    except msgspec.DecodeError as error:
+        raise SourceError("ODK Central's feed holds something that is not a submission.") from error
+    instance_id, system = values.get("__id"), values.get("__system")
+    if not isinstance(system, dict):
+        system = {}
+    return Submission(
+        record,
+        find_key(values, record_key),
+        instance_id if isinstance(instance_id, str) else "",
+        str(system.get("submissionDate") or ""),
+        system.get("deletedAt") is not None,
+    )
+
+
+def build_changes_filter(since: dt.datetime, also: Iterable[str] = (), *, deleted: str = "since") -> str:
+    """A filter for what was submitted, edited, reviewed or deleted at or after a time.
+
+    Args:
+        since: aware; rounded down to the millisecond, which is what Central stores.
+        also: submission dates whose submissions are wanted whatever happened to them.
+        deleted: "since": those deleted since too; "all": all that are deleted; "": none (older Centrals).
+    """
+    at = format_time(since)
+    terms = [f"{_SUBMITTED} ge {at}", f"{_UPDATED} ge {at}"]
+    if deleted:
+        terms.append(f"{_DELETED} ne null" if deleted == "all" else f"{_DELETED} ge {at}")
+    return " or ".join([*terms, *(f"{_SUBMITTED} eq {time}" for time in also)])
+
+
+def format_time(when: dt.datetime) -> str:
+    """An aware time as filters take it: UTC, cut down to the millisecond."""
+    utc = when.astimezone(dt.UTC)
+    return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+
+
+def read_server_time(response: requests.Response) -> dt.datetime | None:
+    """The server's clock as it answered, None where it did not say."""
+    try:
+        return email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
+    except (TypeError, ValueError):
+        return None
+
+
+def _plain(details: dict[str, Any]) -> dict[str, Any]:
+    """Form details without what moves with every submission, and without the draft's token, a secret."""
+    return {name: value for name, value in details.items() if name not in _NOT_KEPT}
+
+
+_NOT_KEPT = {
+    "submissions",
+    "lastSubmission",
+    "reviewStates",
+    "draftToken",
+    "entityRelated",
+    "excelContentType",
+    "publicLinks",
+    "createdBy",
+    "publishNotes",
+}
+
+
+def _decode(answer: requests.Response, kind: type) -> Any:
+    try:
+        return msgspec.json.decode(answer.content, type=kind)
+    except msgspec.DecodeError as error:
+        raise SourceError("ODK Central gave something else than form details. Nothing was stored.") from error
+
+
+def _number(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+__all__ = [
+    "OVERLAP",
+    "TERMS_MOST",
+    "FeedPage",
+    "FormFeed",
+    "FormState",
+    "Submission",
+    "build_changes_filter",
+    "format_time",
+    "read_server_time",
+    "read_submission",
+]
