@@ -186,6 +186,19 @@ def test_trouble__a_few_faults_are_survived(way: Way) -> None:
     assert way.dataset(SIGNALS).keys() == way.features(SIGNALS).keys() == way.source(SIGNALS).keys()
 
 
+def test_trouble__daily_quota(way: Way) -> None:
+    """A plan's requests that run low are told; when they are used up the run ends at once and says until when."""
+    way.knack.limits.plan = 20
+    way.knack.switches.view_calls_count = True
+    way.knack.limits.used = 18
+    done = way.run("records_to_postgrest", "-c", SIGNALS)
+    assert done.code == 0 and "of the plan's 20 requests are left" in done.stderr
+    way.knack.limits.used = 20
+    sent = way.knack.count(path="/records")
+    expect(way.run("records_to_postgrest", "-c", SIGNALS), 1, "used up", "hours")
+    assert way.knack.count(path="/records") == sent + 1
+
+
 def test_trouble__publish_before_metadata(way: Way) -> None:
     """Without metadata nothing is published, and the line names the command to run."""
     way.load(SIGNALS)

@@ -98,6 +98,7 @@ class Knack:
         )
         self._page = msgspec.json.Decoder(_Page)
         self._id = msgspec.json.Decoder(_Id)
+        self._told_quota = False
 
     def close(self) -> None:
         """Close the connections."""
@@ -189,6 +190,14 @@ class Knack:
             raise SourceError(f"Knack gave something else when asked for the record {record_id}.")
         return body
 
+    def _note_quota(self, response: requests.Response) -> None:
+        """Say once that the plan's requests for today are nearly used up, before they are."""
+        limit = _number(response.headers.get("X-PlanLimit-Limit"))
+        left = _number(response.headers.get("X-PlanLimit-Remaining"))
+        if limit and left < limit / 10 and not self._told_quota:
+            self._told_quota = True
+            log.warning("Knack: %.0f of the plan's %.0f requests are left for today", left, limit)
+
     def _fetch_page(
         self, place: Place, params: list[tuple[str, str]], what: str, patient: bool
     ) -> tuple[Page, int]:
@@ -223,6 +232,7 @@ class Knack:
             "GET", place.path, params=params, repeatable=True, judge=judge, what=what, backoff=backoff
         )
         records = self._read_ids([cut(record) for record in page.records], place)
+        self._note_quota(response)
         return Page(records, page.total_records, _server_time(response)), page.total_pages
 
     def _read_ids(self, records: list[bytes], place: Place) -> list[tuple[str, bytes]]:
