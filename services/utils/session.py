@@ -107,6 +107,29 @@ class Backoff:
     deadline_s: float = 600.0
 
 
+class Waits:
+    """The waits between the tries of one request, within its back-off and this process' patience."""
+
+    def __init__(self, limits: Backoff) -> None:
+        self.deadline_s = min(limits.deadline_s, _patience_s)
+        self._least_s = limits.factor_s
+        self._started = time.monotonic()
+        self._retry = Retry(
+            total=None,
+            backoff_factor=limits.factor_s,
+            backoff_max=limits.max_wait_s,
+            backoff_jitter=limits.jitter_s,
+        )
+
+    def find_next(self, wish_s: float | None = None) -> float | None:
+        """Seconds to wait now, the server's wish if it has one; None where the next try would come too late."""
+        self._retry = self._retry.increment(error=None, response=None)
+        # A wish of no wait at all (a date gone by, say) is none: it would be granted a thousand times a second.
+        wait_s = wish_s or max(self._retry.get_backoff_time(), self._least_s)
+        late = time.monotonic() - self._started + wait_s * _pace > self.deadline_s
+        return None if late else wait_s
+
+
 def retry_after_s(response: requests.Response) -> float | None:
     """Seconds the server asks to wait (`Retry-After` as seconds or as a date), or None."""
     value = response.headers.get("Retry-After", "").strip()
@@ -224,6 +247,7 @@ class HttpSession:
         judge: Callable[[requests.Response], Judgement] | None = None,
         timeout_s: tuple[float, float] | None = None,
         backoff: Backoff | None = None,
+        read: Callable[[requests.Response], None] | None = None,
         what: str = "",
     ) -> requests.Response:
         """Send one request until it has an answer; give that answer.
@@ -232,27 +256,22 @@ class HttpSession:
             path: added to `base_url`; a whole URL is taken as it is.
             repeatable: True if carrying it out twice gives the same state as once.
             data: body bytes, or form fields.
+            read: takes the body of an answer of 200 piece by piece, before it is judged; `content` is empty then.
+                It is called anew with each try.
             what: words for messages ("page 3 of object_9"); the query string never appears in them.
         Raises: `error` mixed with RequestRefused (surely not carried out) or OutcomeUnknown.
         """
         url = path if path.startswith(("http://", "https://")) else self.base_url + path
         where = f"{self.system} {method} {urlsplit(url).path}" + (f" ({what})" if what else "")
         limits = backoff or self.backoff
-        deadline_s = min(limits.deadline_s, _patience_s)
-        retry = Retry(
-            total=None,
-            backoff_factor=limits.factor_s,
-            backoff_max=limits.max_wait_s,
-            backoff_jitter=limits.jitter_s,
-        )
-        started = time.monotonic()
+        waits = Waits(limits)
         renewed = False
         tries = failures = 0
         while True:
             tries += 1
             response: requests.Response | None = None
             try:
-                response = self._send(method, url, params, data, headers, timeout_s)
+                response = self._send(method, url, params, data, headers, timeout_s, read)
                 judgement = (judge or self.judge)(response)
             except _NO_ANSWER as error:
                 judgement = Judgement(Verdict.UNKNOWN, _name_failure(error))
@@ -279,13 +298,11 @@ class HttpSession:
                 raise self._failure(
                     kind, f"{said}; gave up after {tries} tries", status, body, judgement.code
                 )
-            retry = retry.increment(method, url, error=None, response=None)
-            # A wish of no wait at all (a date gone by, say) is none: it would be granted a thousand times a second.
-            wait_s = judgement.wait_s or max(retry.get_backoff_time(), limits.factor_s)
-            if time.monotonic() - started + wait_s * _pace > deadline_s:
+            wait_s = waits.find_next(judgement.wait_s)
+            if wait_s is None:
                 raise self._failure(
                     kind,
-                    f"{said}; gave up after {tries} tries, the next one would be past {deadline_s:.0f} s",
+                    f"{said}; gave up after {tries} tries, the next one would be past {waits.deadline_s:.0f} s",
                     status,
                     body,
                     judgement.code,
@@ -301,6 +318,7 @@ class HttpSession:
         data: Any,
         headers: Mapping[str, str] | None,
         timeout_s: tuple[float, float] | None,
+        read: Callable[[requests.Response], None] | None,
     ) -> requests.Response:
         if self.limiter is not None:
             self.limiter.wait()
@@ -317,7 +335,7 @@ class HttpSession:
             allow_redirects=False,
             stream=True,
         )
-        return _read_body(response)
+        return _read_body(response, read if response.status_code == 200 else None)
 
     def _failure(
         self,
@@ -330,13 +348,19 @@ class HttpSession:
         return _mixed(self.error, kind)(message, status, body, code)
 
 
-def _read_body(response: requests.Response) -> requests.Response:
-    """The response with its body in `content`, read in one piece.
+def _read_body(
+    response: requests.Response, read: Callable[[requests.Response], None] | None
+) -> requests.Response:
+    """The response with its body in `content`, read in one piece, or given to `read`.
 
     By itself requests joins pieces of 10 KB: seven times the work and twice the memory for a body of some MB.
     """
     try:
-        response._content = b"".join(response.iter_content(None))
+        if read is None:
+            response._content = b"".join(response.iter_content(None))
+        else:
+            read(response)
+            response._content = b""
     except BaseException:
         response.close()
         raise

@@ -385,3 +385,22 @@ def test_rate_limiter__shared_by_the_session(echo: Echo) -> None:
     http.request("GET", "/x", repeatable=True)
     assert len(echo.requests) == 5
     assert time.monotonic() - started >= 4 / 20 - 0.01
+
+
+def test_request__read_takes_the_body_anew_with_each_try(echo: Echo) -> None:
+    """A body that is cut is read again from its start; a refusal's body is no file."""
+    content = bytes(range(256)) * 1000
+    echo.say = lambda request: Answer(200 if request.path == "/file" else 404, content)
+    taken: list[bytes] = []
+
+    def read(response: requests.Response) -> None:
+        taken.append(b"")
+        for piece in response.iter_content(10_000):
+            taken[-1] += piece
+
+    echo.faults.add("cut")
+    answer = connect(echo, judge=sessions.judge_status).request("GET", "/file", repeatable=True, read=read)
+    assert (len(taken), taken[-1], answer.content) == (2, content, b"")
+    with pytest.raises(RequestRefused) as caught:
+        connect(echo, judge=sessions.judge_status).request("GET", "/none", repeatable=True, read=read)
+    assert caught.value.status == 404 and len(taken) == 2

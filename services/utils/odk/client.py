@@ -106,6 +106,7 @@ class Central:
         judge: Callable[[requests.Response], Judgement] | None = None,
         timeout_s: tuple[float, float] | None = None,
         backoff: Backoff | None = None,
+        read: Callable[[requests.Response], None] | None = None,
         what: str = "",
     ) -> requests.Response:
         """One request with the sign-in, renewed once where it has run out.
@@ -113,6 +114,7 @@ class Central:
         Args:
             path: begins with /v1/ (see `form_path`); may bring its own query.
             judge: reads the answer; the default takes any body with a status of 2xx.
+            read: takes the body of an answer of 200 piece by piece, as in `HttpSession.request`.
         Raises: SourceError mixed with RequestRefused (`code` is Central's own, as "404.1") or OutcomeUnknown.
         """
         return self._http.request(
@@ -124,6 +126,7 @@ class Central:
             judge=judge,
             timeout_s=timeout_s,
             backoff=backoff,
+            read=read,
             what=what,
         )
 
