@@ -42,7 +42,7 @@ class Call:
 
     def json(self) -> dict[str, Any]:
         """The body as a JSON object. Raises: Problem 400.1."""
-        if not self.request.body:
+        if not self.request.body or not self.request.header("Content-Type").startswith("application/json"):
             return {}
         try:
             found = json.loads(self.request.body)
@@ -81,6 +81,23 @@ def read_id(text: str) -> int:
             {"value": text, "type": "integer"},
         )
     return int(text)
+
+
+def check_format(call: Call, takes: str, short: str) -> None:
+    """Raises: Problem 406.1 unless the client takes this kind of answer, by `$format` or else by `Accept`."""
+    wanted = call.option("$format")
+    if wanted:
+        fits = wanted in (takes, short)
+    else:
+        wanted = call.request.header("Accept")
+        kinds = [part.split(";")[0].strip() for part in wanted.split(",")]
+        fits = not wanted or any(kind in (takes, "*/*", takes.split("/")[0] + "/*") for kind in kinds)
+    if not fits:
+        raise Problem(
+            406.1,
+            f"Requested format not acceptable; this resource allows: {takes},{short}.",
+            {"allowed": [takes, short], "got": wanted},
+        )
 
 
 def split_target(target: str) -> tuple[list[str], list[str], list[tuple[str, str]]]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dev.simulators.odk.audits import Entry
 from dev.simulators.odk.clock import Clock, print_moment
 from dev.simulators.odk.instances import Instance, find_text
 from dev.simulators.odk.people import ADMIN, COLLECTOR, NOBODY, VIEWER, Actor, People
@@ -25,7 +26,7 @@ class Central:
         self.clock = clock
         self.people = People(clock)
         self.projects: dict[int, Project] = {}
-        self.audits: list[dict[str, Any]] = []
+        self.audits: list[Entry] = []
         self._form_numbers = itertools.count(1)
         self._submission_numbers = itertools.count(1)
         self.admin = self.people.add(*ADMIN, site_admin=True)
@@ -33,16 +34,29 @@ class Central:
         self.collector = self.people.add(*COLLECTOR)
         self.nobody = self.people.add(*NOBODY)
 
-    def log(self, action: str, actor: Actor | None, **details: Any) -> None:
+    def log(
+        self,
+        action: str,
+        actor: Actor | None,
+        form: Form | None = None,
+        submission: Submission | None = None,
+        **details: Any,
+    ) -> None:
         """Write a line of the audit log."""
         self.audits.append(
-            {
-                "action": action,
-                "actor": actor,
-                "loggedAt": self.clock.now(),
-                "details": {name: value for name, value in details.items() if value is not None},
-            }
+            Entry(
+                action,
+                None if actor is None else actor.id,
+                self.clock.now(),
+                None if form is None else form.actee,
+                details,
+                None if submission is None else submission.number,
+            )
         )
+
+    def forget_people(self) -> None:
+        """Leave the first administrator alone, as on a fresh server."""
+        self.people.keep_only(self.admin)
 
     # Projects and forms
 
@@ -53,7 +67,7 @@ class Central:
         self.projects[number] = project
         self.viewer.roles[number] = "viewer"
         self.collector.roles[number] = "formfill"
-        self.log("project.create", self.admin, project=number)
+        self.log("project.create", self.admin)
         return project
 
     def find_project(self, project_id: int) -> Project:
@@ -85,7 +99,7 @@ class Central:
         form.open_draft(FormVersion(definition, now))
         if publish:
             form.publish(now)
-        self.log("form.create", actor, form=definition.form_id)
+        self.log("form.create", actor, form)
         return form
 
     def set_draft(self, form: Form, definition: Definition) -> None:
@@ -125,7 +139,7 @@ class Central:
         now = self.clock.now()
         form.publish(now)
         form.updated_at = now
-        self.log("form.update.publish", self.admin, form=form.form_id)
+        self.log("form.update.publish", self.admin, form)
 
     # Submissions
 
@@ -171,7 +185,14 @@ class Central:
             known[instance_id] = submission
         else:
             form.add(submission)
-        self.log("submission.create", submitter, instanceId=instance_id, form=form.form_id)
+        self.log(
+            "submission.create",
+            submitter,
+            form,
+            submission,
+            **_name_of(submission),
+            **_version_of(submission),
+        )
         return submission
 
     def edit(
@@ -205,29 +226,42 @@ class Central:
         submission.updated_at = now
         submission.review_state = "edited"
         self._changed(form, submission)
-        self.log("submission.update.version", submitter, instanceId=submission.instance_id)
+        details = {"instanceId": submission.current.instance_id, "submissionId": submission.number}
+        self.log(
+            "submission.update.version", submitter, form, submission, **details, **_version_of(submission)
+        )
 
-    def review(self, form: Form, submission: Submission, state: str | None) -> None:
+    def review(
+        self, form: Form, submission: Submission, state: str | None, actor: Actor | None = None
+    ) -> None:
         """Set the review state; the time moves even where the state stays."""
         submission.review_state = state
         submission.updated_at = self.clock.now()
         self._changed(form, submission)
-        self.log("submission.update", self.admin, instanceId=submission.instance_id, reviewState=state)
+        self.log(
+            "submission.update",
+            actor or self.admin,
+            form,
+            submission,
+            reviewState=state,
+            submissionId=submission.number,
+            **_version_of(submission),
+        )
 
-    def delete(self, form: Form, submission: Submission) -> None:
+    def delete(self, form: Form, submission: Submission, actor: Actor | None = None) -> None:
         """Delete softly."""
         submission.deleted_at = self.clock.now()
         self._changed(form, submission)
-        self.log("submission.delete", self.admin, instanceId=submission.instance_id)
+        self.log("submission.delete", actor or self.admin, form, submission, **_name_of(submission))
 
-    def restore(self, form: Form, instance_id: str) -> None:
+    def restore(self, form: Form, instance_id: str, actor: Actor | None = None) -> None:
         """Undo a soft delete; nothing but deletedAt shows it. Raises: Problem 404.1 where it is not deleted."""
         submission = form.by_id.get(instance_id)
         if submission is None or submission.deleted_at is None:
             raise not_found()
         submission.deleted_at = None
         self._changed(form, submission)
-        self.log("submission.restore", self.admin, instanceId=instance_id)
+        self.log("submission.restore", actor or self.admin, form, submission, **_name_of(submission))
 
     def purge(self, form: Form, instance_id: str) -> None:
         """Remove for good."""
@@ -235,9 +269,11 @@ class Central:
         if submission is None:
             raise not_found()
         form.purge(submission)
-        self.log("submission.purge", None, submissionsDeleted=1)
+        self.log("submission.purge", None, submissions_deleted=1)
 
-    def put_file(self, form: Form, submission: Submission, name: str, file: File | None) -> bool:
+    def put_file(
+        self, form: Form, submission: Submission, name: str, file: File | None, actor: Actor | None = None
+    ) -> bool:
         """Store an attachment's content, or (None) take it away. Nothing but attachmentsPresent shows it.
 
         Returns: False where this file is not expected.
@@ -245,15 +281,35 @@ class Central:
         files = submission.current.files
         if name not in files:
             return False
-        files[name] = file
+        before, files[name] = files[name], file
         submission.touch(event=False)
         form.revision += 1
-        self.log("submission.attachment.update", self.admin, instanceId=submission.instance_id, name=name)
+        details: dict[str, Any] = {"name": name}
+        if file is not None:
+            details["newBlobId"] = file.number
+        details["oldBlobId"] = None if before is None else before.number
+        details["instanceId"] = submission.current.instance_id
+        self.log(
+            "submission.attachment.update",
+            actor or self.admin,
+            form,
+            submission,
+            **details,
+            **_version_of(submission),
+        )
         return True
 
     def _changed(self, form: Form, submission: Submission) -> None:
         submission.touch()
         form.revision += 1
+
+
+def _name_of(submission: Submission) -> dict[str, Any]:
+    return {"instanceId": submission.instance_id, "submissionId": submission.number}
+
+
+def _version_of(submission: Submission) -> dict[str, Any]:
+    return {"submissionDefId": submission.current.number}
 
 
 def duplicate_submission(form: Form, instance_id: str, draft: bool = False) -> Problem:

@@ -43,7 +43,8 @@ def load_dataset(central: Central, dataset: Mapping[str, Any], project_id: int) 
                 central.publish_draft(form)
         attachments = content.get("attachments", {})
         # The feed is newest first, also within one millisecond.
-        for row in sorted(rows[::-1], key=lambda row: str(row["__system"]["submissionDate"])):
+        rows.reverse()
+        for row in sorted(rows, key=lambda row: str(row["__system"]["submissionDate"])):
             load_row(central, form, row, attachments.get(row["__id"]), schema)
 
 
@@ -57,7 +58,13 @@ def load_row(
     """A submission from its expanded row. Contents of attachments that exist are drawn anew."""
     system = row["__system"]
     instance = Instance(form.form_id, system["formVersion"], build_nodes(row, schema))
-    listed = list(attachments or [])
+    if attachments is None:
+        # Which ones exist is not known, only how many.
+        names = form.files_of(instance)
+        attachments = [
+            {"name": name, "exists": index < system["attachmentsPresent"]} for index, name in enumerate(names)
+        ]
+    listed = list(attachments)
     files: dict[str, File] = {
         one["name"]: make_file(*draw_picture(one["name"])) for one in listed if one["exists"]
     }
@@ -68,7 +75,7 @@ def load_row(
         submitter=central.people.actors.get(int(system["submitterId"])) if system["submitterId"] else None,
         device_id=system["deviceId"],
         created_at=read_moment(system["submissionDate"]),
-        expected=[one["name"] for one in listed] if attachments is not None else None,
+        expected=[one["name"] for one in listed],
     )
     # After an edit meta.instanceID is that of the last version; the submission keeps its first.
     del form.by_id[submission.instance_id]

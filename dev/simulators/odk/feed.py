@@ -204,6 +204,11 @@ class Page:
     count: int | None = None
     etag: str | None = None
 
+    @classmethod
+    def of(cls, rows: list[Row], context: str, next_link: str | None, count: int | None) -> Page:
+        """A page of rows that are not JSON yet."""
+        return cls([_json(row) for row in rows], context, next_link, count)
+
     def to_answer(self) -> Answer:
         """The envelope, in the order of the real one."""
         body = b'{"value":[' + b",".join(self.rows) + b'],"@odata.context":' + _json(self.context)
@@ -379,10 +384,10 @@ class Feed:
             len(rows) if options.count else None,
         )
 
-    def service_document(self) -> Answer:
-        """The list of tables."""
+    def service_document(self, slash: str = "") -> Answer:
+        """The list of tables. slash: one that the request had at its end."""
         body = {
-            "@odata.context": f"{self.base}/$metadata",
+            "@odata.context": f"{self.base}{slash}/$metadata",
             "value": [{"name": name, "kind": "EntitySet", "url": name} for name in self.schema.tables],
         }
         kind = "application/json; charset=utf-8; odata.metadata=minimal"

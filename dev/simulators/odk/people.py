@@ -75,6 +75,16 @@ class Actor:
         """As Central shows a user."""
         return {"email": self.name, "lastLoginAt": print_moment(self.last_login_at), **self.to_json()}
 
+    def to_key_json(self, project_id: int, session: Session) -> dict[str, Any]:
+        """As Central shows an app user with its token."""
+        return {
+            "projectId": project_id,
+            **self.to_json(),
+            "token": session.token,
+            "csrf": session.csrf,
+            "expiresAt": print_moment(session.expires_at),
+        }
+
 
 @dataclass(frozen=True)
 class Session:
@@ -104,6 +114,11 @@ class People:
         self._next_id += 1
         self.actors[actor.id] = actor
         return actor
+
+    def keep_only(self, actor: Actor) -> None:
+        """Forget everybody else; the next one gets the number after theirs."""
+        self.actors = {actor.id: actor}
+        self._next_id = actor.id + 1
 
     def find(self, email: str) -> Actor | None:
         """A user by e-mail, whatever its case."""

@@ -12,16 +12,21 @@ from typing import Any, Self
 
 from dev.simulators.base import Answer, Request, Simulator
 from dev.simulators.odk import submission_calls
-from dev.simulators.odk.calls import Call, answer_json, hash_body, split_target
+from dev.simulators.odk.audit_calls import answer_audits
+from dev.simulators.odk.calls import Call, answer_text, check_format, hash_body, split_target
 from dev.simulators.odk.central import Central
 from dev.simulators.odk.clock import Clock, read_moment
 from dev.simulators.odk.dataset import load_dataset, read_dataset
+from dev.simulators.odk.entities import answer_datasets
 from dev.simulators.odk.feed import Feed
 from dev.simulators.odk.files_host import FilesHost
 from dev.simulators.odk.form_calls import answer_form, answer_forms, answer_projects
 from dev.simulators.odk.instances import Instance, build_nodes
+from dev.simulators.odk.metadata import write_metadata
+from dev.simulators.odk.openrosa import answer_submission
 from dev.simulators.odk.people import ADMIN, COLLECTOR, VIEWER, Actor
-from dev.simulators.odk.problems import Problem, not_found, not_signed_in
+from dev.simulators.odk.people_calls import answer_app_users, answer_assignment, answer_users
+from dev.simulators.odk.problems import Problem, internal_error, not_found, not_signed_in
 from dev.simulators.odk.rows import encode_component
 from dev.simulators.odk.schema import FieldSpec, Schema, build_schema
 from dev.simulators.odk.signing import answer_sessions, find_actor
@@ -339,6 +344,8 @@ class OdkSimulator(Simulator):
         try:
             if segments[0] != "v1":
                 raise _wrong_version(segments[0])
+            if self.switches.database_down:
+                raise internal_error()
             actor = find_actor(request, self.central.people, self._is_secure(request))
             call = Call(
                 self.central, request, actor, segments, raw, pairs, self.switches.public_url or self.url
@@ -360,18 +367,26 @@ class OdkSimulator(Simulator):
 
     def _route(self, call: Call) -> Answer:
         segments = call.segments
+        if call.request.method == "OPTIONS":
+            raise not_found()
         if segments[1:2] == ["sessions"]:
             return answer_sessions(call)
-        if segments[1:] == ["users", "current"]:
-            if call.actor is None:
-                raise not_found()
-            return self._show_user(call.actor)
+        if segments[1:2] == ["users"]:
+            return answer_users(call)
+        if segments[1:] == ["audits"]:
+            return answer_audits(call)
         if segments[1:2] != ["projects"]:
             raise not_found()
         if call.actor is None:
             raise not_signed_in()
         if len(segments) <= 3:
             return answer_projects(call)
+        return self._route_in_project(call)
+
+    def _route_in_project(self, call: Call) -> Answer:
+        segments = call.segments
+        if segments[3] in _IN_PROJECT:
+            return _IN_PROJECT[segments[3]](call)
         if segments[3] != "forms":
             raise not_found()
         if len(segments) == 4:
@@ -385,9 +400,6 @@ class OdkSimulator(Simulator):
             )
         return answer_form(call)
 
-    def _show_user(self, actor: Actor) -> Answer:
-        return answer_json(actor.to_user_json())
-
     def _answer_feed(self, call: Call) -> Answer:
         if call.method != "GET":
             raise not_found()
@@ -400,12 +412,21 @@ class OdkSimulator(Simulator):
         if version is None:
             raise not_found()
         call.need("submission.list", form.project_id)
+        version_wanted = call.request.header("OData-MaxVersion")
+        if version_wanted and version_wanted < "4":
+            raise not_found()
+        if call.raw[-1] == "$metadata":
+            check_format(call, "application/xml", "atom")
+            answer = answer_text(write_metadata(form_id, version.schema), "application/xml")
+            answer.headers["OData-Version"] = "4.0"
+            return answer
+        check_format(call, "application/json", "json")
         base = f"{call.base_url}/v1/projects/{form.project_id}/forms/" + "/".join(
             encode_component(part) for part in ([form_id, "draft.svc"] if draft else [form_id + ".svc"])
         )
         feed = self._feed(form, version.schema, base, draft)
         if rest in ([], [""]):
-            return feed.service_document()
+            return feed.service_document("/" if rest else "")
         path = [_KEY.fullmatch(part) for part in rest]
         first = path[0]
         if first is None:
@@ -425,6 +446,14 @@ class OdkSimulator(Simulator):
         if feed is None:
             feed = self._feeds[key] = Feed(form, schema, base, draft)
         return feed
+
+
+_IN_PROJECT = {
+    "submission": answer_submission,
+    "datasets": answer_datasets,
+    "app-users": answer_app_users,
+    "assignments": answer_assignment,
+}
 
 
 def _is_feed(segments: list[str]) -> bool:

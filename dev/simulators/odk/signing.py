@@ -96,9 +96,9 @@ def answer_sessions(call: Call) -> Answer:
     if len(rest) == 1 and call.method == "DELETE":
         token = _own_token(call) if rest[0] == "current" else rest[0]
         ended = people.sessions.get(token or "")
-        if ended is None:
-            raise not_found()
-        if call.actor is None or (call.actor is not ended.actor and not call.actor.site_admin):
+        if ended is None or call.actor is None:
+            raise forbidden()
+        if call.actor is not ended.actor and not call.actor.site_admin:
             raise forbidden()
         del people.sessions[ended.token]
         return answer_success()

@@ -6,6 +6,7 @@ import bisect
 import hashlib
 import itertools
 import secrets
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -21,6 +22,7 @@ from dev.simulators.odk.schema import Schema
 from dev.simulators.odk.xforms import Definition
 
 _events = itertools.count(1)
+_definitions = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class SubmissionVersion:
     user_agent: str | None
     created_at: datetime
     files: dict[str, File | None]
+    number: int = field(default_factory=lambda: next(_definitions))
 
     @property
     def instance_name(self) -> str | None:
@@ -174,6 +177,7 @@ class Form:
     updated_at: datetime | None = None
     deleted_at: datetime | None = None
     key_id: int | None = None
+    actee: str = field(default_factory=lambda: str(uuid.uuid4()))
     # Changes with everything that the feed could show differently.
     revision: int = 0
     by_id: dict[str, Submission] = field(default_factory=dict)
@@ -285,6 +289,8 @@ class Project:
     name: str
     created_at: datetime
     forms: dict[str, Form] = field(default_factory=dict)
+    # Datasets of entities, by name.
+    entity_lists: dict[str, Any] = field(default_factory=dict)
     key_id: int | None = None
 
     def to_json(self) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dev.simulators.base import Answer
+from dev.simulators.odk.audit_calls import list_audits
 from dev.simulators.odk.calls import Call, answer_file, answer_json, answer_success, answer_text
 from dev.simulators.odk.central import (
     REVIEW_STATES,
@@ -12,10 +13,13 @@ from dev.simulators.odk.central import (
     submission_json,
     version_json,
 )
+from dev.simulators.odk.clock import print_moment
+from dev.simulators.odk.diffs import list_diffs
 from dev.simulators.odk.feed import hash_events
 from dev.simulators.odk.files_host import FilesHost
 from dev.simulators.odk.instances import Instance, read_instance
 from dev.simulators.odk.problems import Problem, not_found, unexpected_value
+from dev.simulators.odk.rows import encode_component
 from dev.simulators.odk.store import File, Form, Submission, SubmissionVersion, make_file
 from dev.simulators.odk.switches import Switches
 
@@ -41,7 +45,7 @@ def answer_submissions(
             return answer_text(one.current.instance.to_xml, "application/xml")
     if rest[1:] == ["restore"] and call.method == "POST":
         call.need("submission.restore", form.project_id)
-        call.central.restore(form, rest[0])
+        call.central.restore(form, rest[0], call.actor)
         return answer_success()
     if call.method == "PUT" and len(rest) == 1:
         return _edit(call, form, rest[0])
@@ -49,7 +53,7 @@ def answer_submissions(
         return _review(call, form, rest[0])
     if call.method == "DELETE" and len(rest) == 1:
         call.need("submission.delete", form.project_id)
-        call.central.delete(form, call.central.find_submission(form, rest[0]))
+        call.central.delete(form, call.central.find_submission(form, rest[0]), call.actor)
         return answer_success()
     if rest[1:2] == ["attachments"]:
         verb = "submission.read" if call.method == "GET" else "submission.update"
@@ -96,6 +100,16 @@ def _read(call: Call, form: Form) -> Instance:
     return instance
 
 
+def check_accepts(form: Form) -> None:
+    """Raises: Problem 409.2 for a form that takes no submissions."""
+    if form.state == "closed":
+        raise Problem(
+            409.2,
+            "This form is not currently accepting submissions. Please talk to your program staff if this is "
+            "unexpected.",
+        )
+
+
 def check_version(form: Form, instance: Instance) -> None:
     """Raises: Problem 404.6 where the form has no such version."""
     if form.find_version(instance.version) is None:
@@ -108,6 +122,7 @@ def check_version(form: Form, instance: Instance) -> None:
 
 def _create(call: Call, form: Form) -> Answer:
     call.need("submission.create", form.project_id)
+    check_accepts(form)
     submission = call.central.submit(
         form,
         _read(call, form),
@@ -123,14 +138,19 @@ def _edit(call: Call, form: Form, instance_id: str) -> Answer:
     submission = call.central.find_submission(form, instance_id)
     instance = _read(call, form)
     deprecated = find_deprecated_id(instance)
-    known = [version.instance_id for version in submission.versions]
-    if deprecated != known[-1]:
-        if deprecated in known:
-            raise Problem(
-                409.9,
-                "The submission you tried to edit has changed since the version you based your edit on.",
-            )
-        raise unexpected_value("deprecatedID", str(deprecated), "did not match the instance ID in the URL")
+    if deprecated is None:
+        raise Problem(
+            400.19,
+            "This PUT endpoint expects a deprecatedID metadata tag pointing at the current version instanceID. "
+            "I cannot find that tag in your request.",
+        )
+    if deprecated != submission.current.instance_id:
+        raise Problem(
+            409.9,
+            f"You tried to update a submission, but the copy you were editing ({deprecated}) is now out of date. "
+            "Please get the new version that has been submitted, and make your edits again.",
+            {"deprecatedId": deprecated},
+        )
     call.central.edit(
         form,
         submission,
@@ -147,19 +167,33 @@ def _review(call: Call, form: Form, instance_id: str) -> Answer:
     submission = call.central.find_submission(form, instance_id)
     state = call.json().get("reviewState")
     if state is not None and state not in REVIEW_STATES:
-        raise unexpected_value("reviewState", str(state), "not a valid review state")
-    call.central.review(form, submission, state)
-    return answer_json(submission_json(submission))
+        raise unexpected_value("state", str(state), "not a recognized state name")
+    call.central.review(form, submission, state, call.actor)
+    shown = submission_json(submission)
+    del shown["userAgent"], shown["currentVersion"]
+    return answer_json(shown)
 
 
 def _answer_one(call: Call, form: Form, rest: list[str], host: FilesHost, switches: Switches) -> Answer:
+    if len(rest) == 1 and call.method == "GET":
+        redirect = _find_redirect(call, form, rest[0])
+        if redirect is not None:
+            return redirect
     one = call.central.find_submission(form, rest[0])
     if len(rest) == 1 and call.method == "GET":
         return answer_json(_show(call, one))
+    if rest[1:] == ["audits"] and call.method == "GET":
+        return list_audits(call, one.number)
+    if rest[1:] == ["diffs"] and call.method == "GET" and form.current is not None:
+        return answer_json(list_diffs(one, form.current.schema))
     if rest[1:] == ["comments"]:
         if call.method == "POST":
-            comment = {"body": call.json().get("body"), "actorId": call.actor.id if call.actor else None}
-            one.comments.append(comment)
+            comment = {
+                "body": call.json().get("body"),
+                "actorId": call.actor.id if call.actor else None,
+                "createdAt": print_moment(call.central.clock.now()),
+            }
+            one.comments.insert(0, comment)
             return answer_json(comment)
         return answer_json(one.comments)
     if rest[1:] == ["versions"]:
@@ -177,6 +211,20 @@ def _answer_one(call: Call, form: Form, rest: list[str], host: FilesHost, switch
         if len(rest) == 3:
             return answer_json(version_json(version, version is one.current))
     raise not_found()
+
+
+def _find_redirect(call: Call, form: Form, instance_id: str) -> Answer | None:
+    """A later version's id leads to its address under the submission."""
+    if instance_id in form.by_id:
+        return None
+    for one in form.live():
+        if any(version.instance_id == instance_id for version in one.versions[1:]):
+            root = "/".join(call.raw[:-1])
+            place = f"/{root}/{encode_component(one.instance_id)}/versions/{call.raw[-1]}"
+            answer = answer_text(f"Moved Permanently. Redirecting to {place}", "text/plain", 301)
+            answer.headers["Location"] = place
+            return answer
+    return None
 
 
 def _answer_attachments(
@@ -202,10 +250,10 @@ def _answer_attachments(
         raise not_found()
     if call.method == "POST":
         file = make_file(call.request.body, call.request.header("Content-Type"))
-        call.central.put_file(form, one, name, file)
+        call.central.put_file(form, one, name, file, call.actor)
         return answer_success()
     if call.method == "DELETE":
-        call.central.put_file(form, one, name, None)
+        call.central.put_file(form, one, name, None, call.actor)
         return answer_success()
     raise not_found()
 

@@ -15,6 +15,7 @@ class Switches:
     secure_only: Basic and cookies need https (or `X-Forwarded-Proto: https`); False takes them on plain HTTP.
     deleted_filter: whether `__system/deletedAt` can be filtered (not before v2024.3: 501.5).
     max_head_bytes: 431 with an empty body above it, counted over the request line and the headers.
+    database_down: every request is a bare 500.
     """
 
     public_url: str = ""
@@ -23,3 +24,4 @@ class Switches:
     secure_only: bool = True
     deleted_filter: bool = True
     max_head_bytes: int = 16_384
+    database_down: bool = False
