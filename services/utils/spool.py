@@ -23,6 +23,7 @@ class Spool:
         self._db.execute("pragma journal_mode = off")
         self._db.execute("pragma synchronous = off")
         self._db.execute(
+            # wanted: how often.
             "create table keys (key text primary key, note text, wanted int not null) without rowid"
         )
         self._db.execute("create table queue (queue text not null, key text not null, body blob not null)")
@@ -51,14 +52,14 @@ class Spool:
 
         Raises: KeyError if it is wanted for the second time.
         """
-        found = self._db.execute("select note, wanted from keys where key = ?", (key,)).fetchone()
-        if found is None:
-            self._db.execute("insert into keys values (?, null, 1)", (key,))
-            return None
-        if found[1]:
+        note, times = self._db.execute(
+            "insert into keys values (?, null, 1) on conflict (key) do update set wanted = wanted + 1 "
+            "returning note, wanted",
+            (key,),
+        ).fetchone()
+        if times > 1:
             raise KeyError(key)
-        self._db.execute("update keys set wanted = 1 where key = ?", (key,))
-        return str(found[0])
+        return None if note is None else str(note)
 
     def read_note(self, key: str) -> str | None:
         """The note that came with `there`, or None if there is none."""
@@ -99,6 +100,20 @@ class Spool:
     def count(self, queue: str) -> int:
         """How many messages a queue holds."""
         return int(self._db.execute("select count(*) from queue where queue = ?", (queue,)).fetchone()[0])
+
+    def keys(self, queue: str) -> Iterator[str]:
+        """The keys of a queue's messages, in the order they were put; their bodies are not read."""
+        for row in _loop(self._db.execute("select key from queue where queue = ? order by rowid", (queue,))):
+            yield row[0]
+
+    def count_new(self, queue: str) -> int:
+        """How many messages of a queue have a key that the target does not hold."""
+        found = self._db.execute(
+            "select count(*) from queue left join keys on keys.key = queue.key "
+            "where queue.queue = ? and keys.note is null",
+            (queue,),
+        ).fetchone()
+        return int(found[0])
 
     def size(self, queue: str) -> int:
         """How many bytes a queue's bodies are in all."""

@@ -18,8 +18,8 @@ from services.utils.spool import Spool
 log = logging.getLogger(__name__)
 
 _ROWS, _GONE, _REFUSED = "rows", "gone", "refused"
-# Between a row's record id and its key; record ids have no control characters.
-_BETWEEN = "\x1f"
+# Between a row's record id and its JSON; neither has control characters.
+_BETWEEN = b"\x1f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Plan:
         if not self._want(key):
             self._reject(row, f"{self._row_id}: another row of this run has the same row identifier")
             return
-        self.spool.put(_ROWS, row.record_id + _BETWEEN + key, body)
+        self.spool.put(_ROWS, key, row.record_id.encode() + _BETWEEN + body)
         self._put += 1
 
     def _want(self, key: str) -> bool:
@@ -183,7 +183,7 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """Bytes of their JSON, the commas and late columns not counted."""
+        """Bytes of their JSON and ids, the commas and late columns not counted."""
         return self.spool.size(_ROWS)
 
     @property
@@ -199,11 +199,19 @@ class Plan:
         """The rows to send, in the order they came; every fed column is in each."""
         late = self._late
         last = late[-1][0] if late else 0
-        for number, (ids, body) in enumerate(self.spool.take(_ROWS)):
+        for number, (key, packed) in enumerate(self.spool.take(_ROWS)):
+            record_id, _, body = packed.partition(_BETWEEN)
             if number < last:
                 body = body[:-1] + b"".join(empty for before, empty in late if number < before) + b"}"
-            record_id, _, key = ids.partition(_BETWEEN)
-            yield Item(record_id, key, body)
+            yield Item(record_id.decode(), key, body)
+
+    def take_keys(self) -> Iterator[str]:
+        """The keys of the rows to send, in their order."""
+        return self.spool.keys(_ROWS)
+
+    def count_fresh(self) -> int:
+        """How many of the rows to send the dataset does not hold, as far as its keys were read."""
+        return self.spool.count_new(_ROWS)
 
     def count_gone(self) -> int:
         """How many different keys of deleted records no live row has."""

@@ -99,7 +99,7 @@ class _Publication:
             there = self._plan_deletions(guard)
         fresh = plan.rows
         if self._keys_known:
-            fresh = sum(1 for item in plan.take_rows() if not plan.spool.find(item.key)[0])
+            fresh = plan.count_fresh()
             plan.counts.inserted = fresh
             plan.counts.updated = plan.rows - fresh
         plan.counts.deleted = self.removed
@@ -202,7 +202,11 @@ class _Publication:
                     missing,
                     left,
                 )
-                sender.upsert(item for item in self._take_expected(sender) if not seen.find(item.key)[0])
+                sender.upsert(
+                    item
+                    for item in self.plan.take_rows()
+                    if item.key not in sender.refused and not seen.find(item.key)[0]
+                )
                 sender.delete(item for item in self._take_deletions() if seen.find(item.key)[0])
             finally:
                 seen.close()
@@ -212,12 +216,10 @@ class _Publication:
             "whether the row identifier column changes the keys, or another program writes to the dataset."
         )
 
-    def _take_expected(self, sender: Sender) -> Iterator[Item]:
-        return (item for item in self.plan.take_rows() if item.key not in sender.refused)
-
     def _compare(self, sender: Sender, seen: Spool) -> tuple[int, int]:
         """(rows missing, deleted rows still there) among the keys that readers see."""
-        missing = sum(1 for item in self._take_expected(sender) if not seen.find(item.key)[0])
+        expected = (key for key in self.plan.take_keys() if key not in sender.refused)
+        missing = sum(1 for key in expected if not seen.find(key)[0])
         return missing, sum(1 for item in self._take_deletions() if seen.find(item.key)[0])
 
     def _look(self, sender: Sender) -> Spool | None:

@@ -26,6 +26,11 @@ _INT64 = 2**63
 _PLAIN_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 # "1,5" is a decimal comma somewhere: a comma counts as grouping only where it groups by three.
 _GROUPED_NUMBER = re.compile(r"[+-]?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]*)?")
+# A time as rows mostly have it, on a day that every month has: nothing is left to be checked.
+_PLAIN_TIME = re.compile(
+    r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])"
+    r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][+-](?:0[0-9]|1[0-4]):[0-5][0-9]"
+)
 _CURRENCY = re.compile(r"^([+-]?)\s*[$€£]\s*")
 _WKT_POINT = re.compile(r"\s*POINT\s*\(\s*(\S+)\s+(\S+)\s*\)\s*", re.IGNORECASE)
 # Signs after GMT are read both ways by the tools that write them.
@@ -143,6 +148,8 @@ def format_calendar_date(value: Any) -> str | None:
 
     The zone is dropped, not converted: rows carry the time in their application's own zone.
     """
+    if type(value) is str and _PLAIN_TIME.fullmatch(value) is not None:
+        return f"{value[:19]}.000"
     when = _read_time(value, "calendar_date")
     return None if when is None else when.replace(tzinfo=None).isoformat(timespec="milliseconds")
 
