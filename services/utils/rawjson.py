@@ -84,6 +84,8 @@ def _decode(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         return decoder.decode(body)
     except RecursionError as error:
         raise msgspec.DecodeError("JSON is nested too deep") from error
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError("a text that is asked for is not UTF-8") from error
 
 
 _ANY: msgspec.json.Decoder[msgspec.Raw] = msgspec.json.Decoder(msgspec.Raw)
