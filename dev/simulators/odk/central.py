@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,6 +27,8 @@ class Central:
         self.people = People(clock)
         self.projects: dict[int, Project] = {}
         self.audits: list[Entry] = []
+        # What draws ids for submissions without one, and for entities.
+        self.make_id: Callable[[], str] = lambda: str(uuid.uuid4())
         self._form_numbers = itertools.count(1)
         self._submission_numbers = itertools.count(1)
         self.admin = self.people.add(*ADMIN, site_admin=True)
@@ -106,21 +108,23 @@ class Central:
         """Upload a draft. Raises: Problem 400.17 for a changed type, 400.8 for another form's id."""
         if definition.form_id != form.form_id:
             raise unexpected_value("Xml form id", definition.form_id, "did not match the form ID in the URL")
+        known: dict[str, str] = {}
         for version in form.versions:
-            for field in version.schema.fields:
-                now = definition.schema.by_path.get(field.path)
-                if now is None or now.type == field.type:
-                    continue
-                # Anything may become a text, nothing else may change.
-                if now.type == "string" and field.type not in ("repeat", "structure"):
-                    continue
-                raise Problem(
-                    400.17,
-                    "The form you have uploaded attempts to change the type of the field at "
-                    f'{field.path}. In a previous version, it had the type "{field.type}". Please either return '
-                    "that field to its previous type, or rename the field so it lives at a new path.",
-                    {"path": field.path, "type": field.type},
-                )
+            known.update({field.path: field.type for field in version.schema.fields})
+        for path, before in known.items():
+            now = definition.schema.by_path.get(path)
+            if now is None or now.type == before:
+                continue
+            # Any value may become a text; nothing else may change.
+            if now.type == "string" and before not in ("repeat", "structure"):
+                continue
+            raise Problem(
+                400.17,
+                f"The form you have uploaded attempts to change the type of the field at {path}. In a previous "
+                f'version, it had the type "{before}". Please either return that field to its previous type, or '
+                "rename the field so it lives at a new path.",
+                {"path": path, "type": before},
+            )
         form.open_draft(FormVersion(definition, self.clock.now()))
         form.updated_at = self.clock.now()
 
@@ -165,7 +169,7 @@ class Central:
         draft: bool = False,
     ) -> Submission:
         """Take a new submission in. Raises: Problem 409.3 for an id that exists, deleted or not."""
-        instance_id = instance.instance_id or str(uuid.uuid4())
+        instance_id = instance.instance_id or self.make_id()
         known = form.draft_by_id if draft else form.by_id
         if instance_id in known:
             raise duplicate_submission(form, instance_id, draft)

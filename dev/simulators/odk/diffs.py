@@ -23,7 +23,7 @@ def list_diffs(submission: Submission, schema: Schema) -> dict[str, list[Change]
 def _compare(old: list[Node], new: list[Node], parent: Element, path: list[Any]) -> list[Change]:
     before, after = _index(old, parent), _index(new, parent)
     changes: list[Change] = []
-    for key in [*after, *(key for key in before if key not in after)]:
+    for key in [*before, *(key for key in after if key not in before)]:
         name, index = key
         child = parent.children.get(name)
         here = [*path, [name, index] if child is not None and child.type == REPEAT else name]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from dev.simulators.base import Answer
 from dev.simulators.odk import filters
-from dev.simulators.odk.calls import Call, answer_json, answer_success
+from dev.simulators.odk.calls import Call, answer_json, answer_success, answer_text
 from dev.simulators.odk.clock import print_moment
 from dev.simulators.odk.feed import Page, Pairs, build_next_link, read_options, write_token
+from dev.simulators.odk.metadata import write_entity_metadata
 from dev.simulators.odk.people import Actor
 from dev.simulators.odk.problems import Problem, not_found
 from dev.simulators.odk.rows import Row, encode_component
@@ -61,10 +61,10 @@ class Entity:
                 "label": self.label,
                 "creatorId": self.creator.id,
                 "userAgent": self.user_agent,
-                "data": self.data,
+                "data": _order(self.data),
                 "version": self.version,
                 "baseVersion": self.version - 1 or None,
-                "dataReceived": self.received,
+                "dataReceived": _order(self.received),
                 "conflictingProperties": None,
                 "createdAt": print_moment(self.updated_at or self.created_at),
                 "branchId": None,
@@ -126,6 +126,11 @@ class EntityList:
         }
 
 
+def _order(data: dict[str, str]) -> dict[str, str]:
+    """As PostgreSQL keeps an object: shorter names first."""
+    return dict(sorted(data.items(), key=lambda item: (len(item[0]), item[0])))
+
+
 def answer_datasets(call: Call) -> Answer:
     """`/v1/projects/1/datasets` and below."""
     project = call.project(call.segments[2])
@@ -162,7 +167,7 @@ def _answer_entities(call: Call, found: EntityList, rest: list[str]) -> Answer:
         given = call.json()
         label, data = given["label"], dict(given.get("data", {}))
         entity = Entity(
-            given.get("uuid") or str(uuid.uuid4()),
+            given.get("uuid") or call.central.make_id(),
             label,
             data,
             call.actor,
@@ -202,6 +207,11 @@ def _answer_feed(call: Call, found: EntityList, rest: list[str]) -> Answer:
             }
         )
         answer.headers["Content-Type"] += "; odata.metadata=minimal"
+        answer.headers["OData-Version"] = "4.0"
+        return answer
+    if call.raw[-1] == "$metadata":
+        answer = answer_text(write_entity_metadata(found.name, found.properties), "application/xml")
+        answer.headers["OData-Version"] = "4.0"
         return answer
     if rest != ["Entities"]:
         raise not_found()

@@ -196,7 +196,10 @@ def _encode(text: str) -> str:
 
 @dataclass
 class Page:
-    """A page of a table: rows as JSON, and what the envelope says."""
+    """A page of a table: rows as JSON, and what the envelope says.
+
+    etag: None for an answer that is not streamed, "" for one that is streamed without a tag.
+    """
 
     rows: list[bytes]
     context: str
@@ -206,8 +209,8 @@ class Page:
 
     @classmethod
     def of(cls, rows: list[Row], context: str, next_link: str | None, count: int | None) -> Page:
-        """A page of rows that are not JSON yet."""
-        return cls([_json(row) for row in rows], context, next_link, count)
+        """A page of rows that are not JSON yet, streamed without a tag."""
+        return cls([_json(row) for row in rows], context, next_link, count, "")
 
     def to_answer(self) -> Answer:
         """The envelope, in the order of the real one."""
@@ -217,8 +220,9 @@ class Page:
         if self.count is not None:
             body += b',"@odata.count":' + _json(self.count)
         headers = {"OData-Version": "4.0"}
-        if self.etag is not None:
+        if self.etag:
             headers["ETag"] = self.etag
+        if self.etag is not None:
             headers["Transfer-Encoding"] = "chunked"
         headers["Content-Type"] = "application/json; charset=utf-8"
         return Answer(200, body + b"}", headers)
@@ -339,7 +343,7 @@ class Feed:
                 )
         page, link = _cut(rows, options, f"{self.base}/{name}", pairs)
         shown = page if wanted is None else [pick(row, wanted) for row in page]
-        etag = None if options.top == 0 else hash_events(found)
+        etag = "" if options.top == 0 and options.count else hash_events(found)
         return Page([_json(row) for row in shown], context, link, len(rows) if options.count else None, etag)
 
     def read_single(self, instance_id: str, path: list[tuple[str, str | None]], pairs: Pairs) -> Page:

@@ -48,12 +48,14 @@ _SPACE = re.compile(r"[ \t]+")
 _NAME = re.compile(
     r"\$root/[A-Za-z0-9_]+(?:/[A-Za-z_][A-Za-z0-9_]*)+|[A-Za-z_][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*"
 )
+# A time needs its zone: without it the year is read as a number, and the dash behind it is the error.
 _DATE_TIME = re.compile(
     r"(\d{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12]\d|3[01]))"
-    r"(?:T([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d{1,12}))?)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d))?"
+    r"(?:T([01]\d|2[0-3]):([0-5]\d)(?::([0-5]\d|60)(?:\.(\d{1,12}))?)?(Z|[+-](?:[01]\d|2[0-3]):[0-5]\d)|(?!T))"
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-_STRING = re.compile(r"'((?:[^']|'')*)'")
+# Printable ASCII only.
+_STRING = re.compile(r"'((?:[ -&(-~]|'')*)'")
 _COMPARE = re.compile(r"(eq|ne|gt|ge|lt|le)(?=[ \t])")
 _ARITHMETIC = re.compile(r"(add|sub|mul|div|mod)(?=[ \t])")
 _ARITHMETIC_NAMES = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "mod": "Mod"}
@@ -66,6 +68,8 @@ class _Parser:
         self.known = known
         self.fixed_prefix = fixed_prefix
         self.mentions_deleted = False
+        # What the grammar allows and Central does not: said only when the whole could be read.
+        self.refusals: list[Problem] = []
 
     def parse(self) -> Test:
         if not self.text:
@@ -73,6 +77,8 @@ class _Parser:
         test = self._or()
         if self.at < len(self.text):
             raise self._unexpected()
+        if self.refusals:
+            raise self.refusals[0]
         return test
 
     def _unexpected(self) -> Problem:
@@ -133,24 +139,30 @@ class _Parser:
                 self.at = arithmetic.end()
                 self._skip_space()
                 self._operand()
-                raise _unsupported(
-                    _ARITHMETIC_NAMES[arithmetic[1]] + "Expression", start, self.text[start : self.at]
+                self.refusals.append(
+                    _unsupported(
+                        _ARITHMETIC_NAMES[arithmetic[1]] + "Expression", start, self.text[start : self.at]
+                    )
                 )
+                left = _Operand("nothing")
+                before = self.at
+                self._skip_space()
         operator = _COMPARE.match(self.text, self.at) if self.at > before else None
         if operator is None:
             self.at = before
-            if self.at < len(self.text) and not re.match(
-                r"[ \t]+(and|or)[ \t]|[ \t]*\)", self.text[self.at :]
-            ):
-                raise self._unexpected()
-            raise _unsupported("CommonExpression", start, self.text[start : self.at])
+            self.refusals.append(_unsupported("CommonExpression", start, self.text[start : self.at]))
+            return lambda row: None
         self.at = operator.end()
         self._skip_space()
         if self.at >= len(self.text):
             self.at = before
             raise self._unexpected()
         right = self._operand(before)
-        return left.compare(operator[1], right)
+        try:
+            return left.compare(operator[1], right)
+        except Problem as problem:
+            self.refusals.append(problem)
+            return lambda row: None
 
     def _operand(self, refuse_at: int | None = None) -> _Operand:
         """refuse_at: where the parser says it stopped when nothing fits here."""
@@ -190,7 +202,8 @@ class _Parser:
             return _Operand("now")
         if name not in _PARTS:
             self.at = end
-            raise _unsupported("MethodCallExpression", start, whole)
+            self.refusals.append(_unsupported("MethodCallExpression", start, whole))
+            return _Operand("nothing")
         self.at += 1
         inner = self._operand()
         self.at = end
@@ -216,18 +229,15 @@ class _Parser:
         prefixed = name.startswith(_ROOT)
         attribute = self.known.get(name.removeprefix(_ROOT))
         if attribute is None or (self.fixed_prefix and not prefixed):
-            # A bare word that nothing follows as it should is a matter of grammar, not of fields.
-            rest = self.text[self.at :]
-            if rest and not re.match(
-                r"[ \t]+(eq|ne|gt|ge|lt|le|and|or|add|sub|mul|div|mod)[ \t]|[ \t]*[),]", rest
-            ):
-                raise self._unexpected()
-            raise Problem(
-                501.5,
-                "The given OData filter expression references fields not supported by this server: "
-                f"{name} at {start}",
-                {"at": start, "text": name},
+            self.refusals.append(
+                Problem(
+                    501.5,
+                    "The given OData filter expression references fields not supported by this server: "
+                    f"{name} at {start}",
+                    {"at": start, "text": name},
+                )
             )
+            return _Operand("nothing")
         if attribute == "deleted_at":
             self.mentions_deleted = True
         return _Operand("field", getter=_getter(attribute), attribute=attribute)
@@ -251,7 +261,9 @@ class _Operand:
         self.text = text
 
     def compare(self, operator: str, other: _Operand) -> Test:
-        if self.kind == "now" or other.kind == "now":
+        if "nothing" in (self.kind, other.kind):
+            return lambda row: None
+        if "now" in (self.kind, other.kind):
             raise internal_error()
         kind = self._kind_of_value() or other._kind_of_value()
         left, right = self._as_getter(kind), other._as_getter(kind)

@@ -19,7 +19,7 @@ def answer_projects(call: Call) -> Answer:
     if not rest:
         if call.method == "POST":
             call.need("project.create")
-            return answer_json(central.add_project(call.json()["name"]).to_json())
+            return answer_json(central.add_project(call.json()["name"]).to_new_json())
         shown = []
         for project in central.projects.values():
             verbs = actor.verbs(project.id) if actor is not None else []
@@ -53,7 +53,7 @@ def answer_forms(call: Call) -> Answer:
         for form in project.forms.values()
         if form.deleted_at is None and (everything or (form.state != "closed" and form.current is not None))
     ]
-    return answer_json([_show(call, form) for form in shown])
+    return answer_json([_show(call, form) for form in sorted(shown, key=lambda form: form.title)])
 
 
 def _show(call: Call, form: Form) -> dict[str, Any]:
@@ -106,7 +106,8 @@ def _current(form: Form) -> FormVersion:
 def _answer_details(call: Call, form: Form) -> Answer:
     if call.method == "GET":
         need_read(call, form)
-        return answer_json(_show(call, form))
+        shown = _show(call, form)
+        return answer_json({**shown, "publishNotes": None} if "submissions" in shown else shown)
     if call.method == "PATCH":
         call.need("form.update", form.project_id)
         form.state = call.json().get("state", form.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
@@ -141,3 +142,58 @@ def _write_properties(element: Element, space: str) -> Iterator[str]:
             if child.type == STRUCTURE:
                 kind = f"{space}.{_dotted(child.field.path)}"
             yield f'        <Property Name="{name}" Type="{kind}"/>\n'
+
+
+# {4} and the like are blanks at the end of a line.
+_ENTITIES = """<?xml version="1.0" encoding="UTF-8"?>
+<edmx:Edmx xmlns:edmx="http://docs.oasis-open.org/odata/ns/edmx" Version="4.0">
+  <edmx:DataServices>
+    <Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="org.opendatakit.entity">
+      <ComplexType Name="metadata">
+        <Property Name="createdAt" Type="Edm.DateTimeOffset"/>
+        <Property Name="creatorId" Type="Edm.String"/>
+        <Property Name="creatorName" Type="Edm.String"/>{8}
+        <Property Name="updates" Type="Edm.Int64"/>
+        <Property Name="updatedAt" Type="Edm.DateTimeOffset"/>
+        <Property Name="deletedAt" Type="Edm.DateTimeOffset"/>
+        <Property Name="version" Type="Edm.Int64"/>
+        <Property Name="conflict" Type="Edm.String"/>
+      </ComplexType>
+    </Schema>
+    <Schema xmlns="http://docs.oasis-open.org/odata/ns/edm" Namespace="{space}">{4}
+      <EntityType Name="Entities">
+        <Key><PropertyRef Name="__id"/></Key>
+        <Property Name="__id" Type="Edm.String"/>
+        <Property Name="__system" Type="org.opendatakit.entity.metadata"/>
+        <Property Name="label" Type="Edm.String"/>
+{properties}      </EntityType>{4}
+      <EntityContainer Name="{name}">{6}
+        <EntitySet Name="Entities" EntityType="{space}.Entities">{10}
+{capabilities}          <Annotation Term="Org.OData.Capabilities.V1.SearchRestrictions">
+            <Record>
+              <PropertyValue Property="Searchable" Bool="true" />
+              <PropertyValue Property="UnsupportedExpressions">
+              <Collection>
+                <EnumMember>Org.OData.Capabilities.V1.SearchExpressions/And</EnumMember>
+                <EnumMember>Org.OData.Capabilities.V1.SearchExpressions/Not</EnumMember>
+                <EnumMember>Org.OData.Capabilities.V1.SearchExpressions/Group</EnumMember>
+              </Collection>
+            </PropertyValue>
+            </Record>
+          </Annotation>
+        </EntitySet>
+      </EntityContainer>
+    </Schema>
+  </edmx:DataServices>
+</edmx:Edmx>"""  # noqa: E501
+
+
+def write_entity_metadata(name: str, properties: list[str]) -> str:
+    """The EDMX of an entity list's feed."""
+    names = [odata_name(one) for one in properties]
+    paths = "".join(f"                  <PropertyPath>{one}</PropertyPath>\n" for one in names)
+    text = _ENTITIES.replace("{capabilities}", _CAPABILITIES.replace("{paths}", paths))
+    text = text.replace("{space}", f"org.opendatakit.user.{odata_name(name)}").replace("{name}", escape(name))
+    lines = "".join(f'        <Property Name="{one}" Type="Edm.String"/>\n' for one in names)
+    text = text.replace("{properties}", lines)
+    return re.sub(r"\{(\d+)\}", lambda found: " " * int(found[1]), text)

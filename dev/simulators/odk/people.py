@@ -27,7 +27,7 @@ _VERBS = {
         "submission.restore submission.update user.create user.delete user.list user.password.invalidate "
         "user.read user.update"
     ),
-    "viewer": "dataset.list dataset.read entity.list entity.read form.list form.read project.read "
+    "viewer": "actor_property.list dataset.list dataset.read entity.list entity.read form.list form.read project.read "
     "submission.list submission.read",
     "formfill": "open_form.list open_form.read project.read submission.create",
     "app-user": "open_form.read submission.create",

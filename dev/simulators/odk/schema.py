@@ -97,9 +97,8 @@ class Schema:
         return found
 
     def to_json(self, odata: bool = False) -> list[dict[str, Any]]:
-        """The answer of `/fields`. Fields whose names collide in the feed are listed once there."""
-        listed = [one.to_json(odata) for one in self.fields]
-        return list({one["path"]: one for one in listed}.values()) if odata else listed
+        """The answer of `/fields`."""
+        return [one.to_json(odata) for one in self.fields]
 
 
 def odata_name(name: str) -> str:

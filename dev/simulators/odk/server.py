@@ -36,6 +36,9 @@ from dev.simulators.odk.xforms import Definition, read_definition, write_definit
 
 _KEY = re.compile(r"(?P<name>[^()]+)(?:\((?P<key>.*)\))?")
 
+# Other ids exist, and cannot be reached by a key.
+_PLAIN_KEY = re.compile(r"'[ -.0-~]*'")
+
 # What a test may give as an attachment: its bytes, or bytes and content type.
 Content = bytes | tuple[bytes, str]
 _KINDS = {".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".png": "image/png", ".csv": "text/csv"}
@@ -326,12 +329,14 @@ class OdkSimulator(Simulator):
         headers.setdefault("Cache-Control", "private, no-cache" if reading else "no-store")
         headers.setdefault("Vary", "Accept-Encoding, Origin" if reading else "*")
         headers.setdefault("Date", self.clock.http_date())
-        if answer.body and "ETag" not in headers and answer.status != 307:
+        streamed = "Transfer-Encoding" in headers
+        if answer.body and "ETag" not in headers and not streamed and answer.status != 307:
             headers["ETag"] = hash_body(answer.body)
         if reading and answer.status == 200 and "ETag" in headers:
             wanted = request.header("If-None-Match")
             if wanted and _weak(headers["ETag"]) in [_weak(part.strip()) for part in wanted.split(",")]:
                 headers.pop("Transfer-Encoding", None)
+                headers.pop("Content-Type", None)
                 return Answer(304, b"", headers)
         return answer
 
@@ -435,7 +440,7 @@ class OdkSimulator(Simulator):
             if len(rest) > 1:
                 raise not_found()
             return feed.read_table(rest[0], call.pairs).to_answer()
-        if first["name"] != "Submissions":
+        if first["name"] != "Submissions" or not _PLAIN_KEY.fullmatch(first["key"]):
             raise not_found()
         keys = [(m["name"], _unquote_key(m["key"])) for m in path if m is not None]
         return feed.read_single(_unquote_key(first["key"]) or "", keys[1:], call.pairs).to_answer()

@@ -190,6 +190,12 @@ class Form:
         return self.versions[-1] if self.versions else None
 
     @property
+    def title(self) -> str:
+        """The title of the current version, or of the draft."""
+        shown = self.current or self.draft
+        return self.form_id if shown is None else shown.definition.title
+
+    @property
     def submissions(self) -> list[Submission]:
         """All that are not purged, newest first as the feed has them, deleted ones included."""
         return [one for one in reversed(self._ordered) if one.visible]
@@ -292,6 +298,15 @@ class Project:
     # Datasets of entities, by name.
     entity_lists: dict[str, Any] = field(default_factory=dict)
     key_id: int | None = None
+
+    actee: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def to_new_json(self) -> dict[str, Any]:
+        """As a new one is shown."""
+        shown = self.to_json()
+        first = {"id": self.id, "name": self.name, "acteeId": self.actee}
+        names = ("createdAt", "updatedAt", "deletedAt", "archived", "keyId", "description")
+        return {**first, **{name: shown[name] for name in names}}
 
     def to_json(self) -> dict[str, Any]:
         """As `GET /v1/projects/1` shows it."""
