@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.utils.agol.compare import Comparer, Note, pack_note, unpack_note
-from services.utils.agol.features import FeatureBuilder, build_feature, build_points
+from services.utils.agol.features import FeatureBuilder, build_feature
 from services.utils.agol.layer import Layer, LayerField
+from services.utils.agol.shapes import build_points
 from services.utils.agol.values import Unfit, clean_html, compile_converter, count_utf16
 from services.utils.errors import ConfigError
 from services.utils.records import Row
@@ -96,6 +97,8 @@ def convert(kind: str, value, **field):
         ("DateOnly", "2024-01-02", "2024-01-02"),
         ("TimeOnly", "09:05", "09:05:00"),
         ("TimeOnly", dt.time(9, 5), "09:05:00"),
+        ("TimeOnly", "16:30:00.000+05:00", "16:30:00"),
+        ("TimeOnly", "16:30Z", "16:30:00"),
         ("TimestampOffset", "2024-01-01T21:04:05-06:00", "2024-01-01T21:04:05-06:00"),
         ("GUID", "{B1A7A8C0-0000-4000-8000-000000000001}", "B1A7A8C0-0000-4000-8000-000000000001"),
         *[(kind, None, None) for kind in ("String", "Integer", "Double", "Date", "DateOnly", "GUID")],
@@ -313,6 +316,64 @@ def test_build_feature__unfit_places(value, why):
         build(make_layer(), "location", location=value)
 
 
+LINE = [[77.1, 43.1, 800.5], [77.2, 43.2, 0], [77.3, 43.1, 0]]
+# Counter-clockwise, as GeoJSON has outer rings.
+RING = [[77.0, 43.0], [77.1, 43.0], [77.1, 43.1], [77.0, 43.0]]
+HOLE = [[77.06, 43.02], [77.08, 43.03], [77.08, 43.02], [77.06, 43.02]]
+
+
+@pytest.mark.parametrize(
+    ("place", "kind", "coordinates", "parts"),
+    [
+        ("polyline", "LineString", LINE, {"paths": [[[77.1, 43.1], [77.2, 43.2], [77.3, 43.1]]]}),
+        ("polyline", "MultiLineString", [RING, HOLE], {"paths": [RING, HOLE]}),
+        ("polyline", "LineString", [], None),
+        ("polygon", "Polygon", [RING], {"rings": [RING[::-1]]}),
+        ("polygon", "Polygon", [RING[::-1]], {"rings": [RING[::-1]]}),
+        ("polygon", "Polygon", [RING, HOLE], {"rings": [RING[::-1], HOLE[::-1]]}),
+        ("polygon", "Polygon", [RING[::-1], HOLE[::-1]], {"rings": [RING[::-1], HOLE[::-1]]}),
+        ("polygon", "MultiPolygon", [[RING], [HOLE]], {"rings": [RING[::-1], HOLE]}),
+        ("polygon", "Polygon", [], None),
+    ],
+)
+def test_build_feature__lines_and_polygons(place, kind, coordinates, parts):
+    """GeoJSON becomes paths and rings: two numbers a position, outer rings clockwise, holes the other way."""
+    feature = build(make_layer(place=place), "area", area={"type": kind, "coordinates": coordinates})
+    assert feature["geometry"] == (parts and {**parts, "spatialReference": WGS84})
+
+
+@pytest.mark.parametrize("place", ["polyline", "polygon"])
+def test_build_feature__no_line(place):
+    """An empty line is null, so that an update clears it."""
+    for value in (None, "", {}):
+        assert build(make_layer(place=place), "area", area=value)["geometry"] is None
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "why"),
+    [
+        ("polyline", POINT, "is not a line"),
+        ("polyline", "LINESTRING (1 2, 3 4)", "is not a line"),
+        ("polyline", {"type": "Polygon", "coordinates": [RING]}, "is not a line"),
+        ("polyline", {"type": "LineString", "coordinates": [[1, 2]]}, "two positions"),
+        ("polyline", {"type": "LineString", "coordinates": [[1], [2, 3]]}, "without longitude"),
+        ("polyline", {"type": "LineString", "coordinates": [1, 2]}, "without longitude"),
+        ("polyline", {"type": "MultiLineString", "coordinates": [1, 2]}, "no list of positions"),
+        ("polyline", {"type": "LineString", "coordinates": [[1, None], [2, 3]]}, "latitude is not a number"),
+        ("polyline", {"type": "LineString", "coordinates": [[1, 91], [2, 3]]}, "swapped"),
+        ("polygon", {"type": "LineString", "coordinates": RING}, "is not a polygon"),
+        ("polygon", {"type": "Polygon", "coordinates": [RING[:3]]}, "four positions"),
+        ("polygon", {"type": "Polygon", "coordinates": [[*RING[:3], [77.0, 43.01]]]}, "ends where it begins"),
+        ("polygon", {"type": "MultiPolygon", "coordinates": [3]}, "no GeoJSON polygon"),
+        ("point", {"type": "Polygon", "coordinates": [RING]}, "no place with latitude"),
+    ],
+)
+def test_build_feature__unfit_lines(place, value, why):
+    """A geometry of another kind is refused and never bent."""
+    with pytest.raises(Unfit, match=f"location area: .*{why}"):
+        build(make_layer(place=place), "area", area=value)
+
+
 def test_build_feature__location_names():
     """Of several location fields the first that has a place counts."""
     layer, names = make_layer(), ["school", "signal"]
@@ -326,7 +387,7 @@ def test_build_feature__location_names():
 def test_build_feature__geometry_left_alone():
     """Tables, other geometries and runs without a location field send no geometry at all."""
     assert "geometry" not in build(make_layer(kind="table"), "location", location=POINT)
-    assert "geometry" not in build(make_layer(place="esriGeometryPolyline"), "location", location=POINT)
+    assert "geometry" not in build(make_layer(place="esriGeometryMultiPatch"), "location", location=POINT)
     assert "geometry" not in build(make_layer(), None, location=POINT)
 
 
@@ -349,6 +410,35 @@ FIELDS = [
     LayerField("g", "GUID"),
     LayerField("o", "TimestampOffset"),
 ]
+
+
+RINGS = Comparer("OBJECTID", FIELDS, geometry=True, rings=True)
+TURNED = [*RING[1:], RING[1]]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ([RING], [RING], True),
+        ([RING], [TURNED], True),
+        ([RING], [[[x + 9e-7, y - 9e-7] for x, y in TURNED]], True),
+        ([RING, HOLE], [TURNED, HOLE], True),
+        ([RING], [RING[::-1]], False),
+        ([RING], [[[x + 3e-6, y] for x, y in RING]], False),
+        ([RING], [RING, HOLE], False),
+        ([RING, HOLE], [HOLE, RING], False),
+        ([RING], [[*RING[:2], [77.05, 43.05], *RING[2:]]], False),
+        ([RING], [], False),
+        ([], [], True),
+    ],
+)
+def test_comparer__rings(one, other, alike):
+    """The server may begin a ring elsewhere; it goes round the same way, within a millionth of a degree."""
+    notes = [
+        RINGS.note({"attributes": {"OBJECTID": 1}, "geometry": {"rings": rings}}) for rings in (one, other)
+    ]
+    assert RINGS.same(*notes) is alike
+    assert RINGS.same(*notes[::-1]) is alike
 
 
 def note(geometry=None, **attributes) -> Note:
@@ -384,6 +474,8 @@ def same(one: Note, other: Note) -> bool:
             {"geometry": {"points": [[1, 2], [3, 4]]}},
             {"geometry": {"points": [[1.0000001, 2], [3, 4.0000001]]}},
         ),
+        ({"geometry": {"paths": [[[1, 2], [3, 4]]]}}, {"geometry": {"paths": [[[1.0000009, 2], [3, 4]]]}}),
+        ({"geometry": None}, {"geometry": {"paths": []}}),
     ],
 )
 def test_comparer__same(one, other):
@@ -407,6 +499,8 @@ def test_comparer__same(one, other):
         ({"geometry": {"x": -97.75, "y": 30.25}}, {"geometry": {"x": -97.750003, "y": 30.25}}),
         ({"geometry": {"x": -97.75, "y": 30.25}}, {"geometry": None}),
         ({"geometry": {"points": [[1, 2]]}}, {"geometry": {"points": [[1, 2], [3, 4]]}}),
+        ({"geometry": {"paths": [RING]}}, {"geometry": {"paths": [TURNED]}}),
+        ({"geometry": {"paths": [RING]}}, {"geometry": {"paths": [RING, RING]}}),
     ],
 )
 def test_comparer__differs(one, other):

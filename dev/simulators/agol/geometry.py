@@ -1,4 +1,4 @@
-"""Points and multipoints between degrees (WGS84) and metres (Web Mercator)."""
+"""Points, multipoints, lines and polygons between degrees (WGS84) and metres (Web Mercator)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dev.simulators.agol.refusals import EditRefusal
 
 POINT = "esriGeometryPoint"
 MULTIPOINT = "esriGeometryMultipoint"
+POLYLINE = "esriGeometryPolyline"
+POLYGON = "esriGeometryPolygon"
 
 Position = tuple[float, float]
-# A point is one position, a multipoint a tuple of them, in the layer's own reference.
-Geometry = Position | tuple[Position, ...]
+Line = tuple[Position, ...]
+# A point is one position, a multipoint a tuple of them, a line or polygon a tuple of paths or rings, in the
+# layer's own reference.
+Geometry = Position | Line | tuple[Line, ...]
 
 _RADIUS_M = 6378137.0
 _MERCATOR = frozenset({102100, 102113, 3857, 900913})
@@ -64,6 +68,8 @@ def project(position: Position, source: int, target: int) -> Position:
 def read_geometry(value: Any, kind: str | None, wkid: int, text_coordinates: bool) -> Geometry | None:
     """A feature's geometry in the layer's reference; None where it is null or has no points.
 
+    A polygon's rings are closed; the first one runs clockwise, as outer rings do. Nobody knows what the service
+    makes of others: whoever sends them does not mean what is stored.
     Raises: EditRefusal 1015.
     """
     if value is None:
@@ -82,9 +88,20 @@ def read_geometry(value: Any, kind: str | None, wkid: int, text_coordinates: boo
         if "x" not in value or "y" not in value:
             raise _refuse("a point has x and y")
         return _read_position([value["x"], value["y"]], source, wkid, text_coordinates)
-    if not isinstance(value.get("points"), list):
-        raise _refuse("a multipoint has points")
-    return tuple(_read_position(pair, source, wkid, text_coordinates) for pair in value["points"]) or None
+    if kind == MULTIPOINT:
+        return _read_line(value, "points", source, wkid, text_coordinates) or None
+    name = "paths" if kind == POLYLINE else "rings"
+    if not isinstance(value.get(name), list):
+        raise _refuse(f"the geometry has {name}")
+    parts = tuple(_read_line({name: part}, name, source, wkid, text_coordinates) for part in value[name])
+    if kind == POLYLINE and any(len(path) < 2 for path in parts):
+        raise _refuse("a path has two positions")
+    if kind == POLYGON:
+        if any(len(ring) < 4 or ring[0] != ring[-1] for ring in parts):
+            raise _refuse("a ring has four positions and ends where it begins")
+        if parts and not _is_clockwise(parts[0]):
+            raise _refuse("the outer ring runs clockwise")
+    return parts or None
 
 
 def format_geometry(geometry: Geometry | None, kind: str | None, wkid: int, target: int) -> Any:
@@ -94,7 +111,31 @@ def format_geometry(geometry: Geometry | None, kind: str | None, wkid: int, targ
     if kind == POINT:
         x, y = project(geometry, wkid, target)  # type: ignore[arg-type]
         return {"x": x, "y": y}
-    return {"points": [list(project(pair, wkid, target)) for pair in geometry]}  # type: ignore[arg-type]
+    if kind == MULTIPOINT:
+        return {"points": _format_line(geometry, wkid, target)}  # type: ignore[arg-type]
+    parts = [_format_line(part, wkid, target) for part in geometry]  # type: ignore[arg-type]
+    return {"paths" if kind == POLYLINE else "rings": parts}
+
+
+def turn_ring(ring: Line) -> Line:
+    """The same closed ring, begun one position later."""
+    return (*ring[1:], ring[1])
+
+
+def _format_line(line: Line, wkid: int, target: int) -> list[list[float]]:
+    return [list(project(pair, wkid, target)) for pair in line]
+
+
+def _read_line(value: Any, name: str, source: int, wkid: int, text_coordinates: bool) -> Line:
+    if not isinstance(value.get(name), list):
+        raise _refuse(f"the geometry has {name}")
+    return tuple(_read_position(pair, source, wkid, text_coordinates) for pair in value[name])
+
+
+def _is_clockwise(ring: Line) -> bool:
+    x, y = ring[0]
+    twice = sum((ax - x) * (by - y) - (bx - x) * (ay - y) for (ax, ay), (bx, by) in zip(ring, ring[1:]))
+    return twice < 0
 
 
 def _read_position(pair: Any, source: int, wkid: int, text_coordinates: bool) -> Position:

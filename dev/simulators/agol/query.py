@@ -8,7 +8,13 @@ from typing import Any
 
 import msgspec
 
-from dev.simulators.agol.geometry import describe_reference, format_geometry, read_reference
+from dev.simulators.agol.geometry import (
+    POLYGON,
+    describe_reference,
+    format_geometry,
+    read_reference,
+    turn_ring,
+)
 from dev.simulators.agol.layer import OBJECT_ID, Feature, Layer
 from dev.simulators.agol.refusals import refuse_query
 from dev.simulators.agol.values import Field, normalize_text
@@ -47,12 +53,19 @@ def query_layer(layer: Layer, form: Mapping[str, str], chance: random.Random) ->
         if form.get("returnGeometry", "true").lower() != "false":
             for shown, feature in zip(features, page):
                 if feature.geometry is not None:
-                    shown["geometry"] = format_geometry(feature.geometry, layer.geometry, layer.wkid, target)
+                    shown["geometry"] = _show_geometry(layer, feature, target)
     said["fields"] = [column.describe() for column in columns]
     if more:
         said["exceededTransferLimit"] = True
     said["features"] = features
     return said
+
+
+def _show_geometry(layer: Layer, feature: Feature, target: int) -> Any:
+    geometry: Any = feature.geometry
+    if layer.geometry == POLYGON and layer.switches.turned_rings:
+        geometry = tuple(map(turn_ring, geometry))
+    return format_geometry(geometry, layer.geometry, layer.wkid, target)
 
 
 def select_ids(layer: Layer, where: str) -> list[int]:

@@ -26,7 +26,7 @@ class Switches:
         max_body_bytes: longer edit bodies get `too_long_status`.
     Reads: max_get_length: a GET address longer than this gets 413. unstable_order: no order without
         orderByFields. stale_seconds, stale_reads: queries show a write only after so many seconds, and
-        after so many queries.
+        after so many queries. turned_rings: polygons' rings come back begun at their second position.
     Rate: rate_limit: (requests, seconds) for the services host. rate_limit_status: 200 (with a JSON
         error) or 429.
     Jobs: job_seconds: how long one takes. job_end: how it ends: "complete"; "fail" or "errors" after
@@ -59,6 +59,7 @@ class Switches:
     unstable_order: bool = True
     stale_seconds: float = 0.0
     stale_reads: int = 0
+    turned_rings: bool = False
 
     rate_limit: tuple[int, float] | None = None
     rate_limit_status: Literal[200, 429] = 200

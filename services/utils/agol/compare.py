@@ -23,19 +23,28 @@ SINGLE_TOLERANCE = 1e-6
 
 
 class Note(msgspec.Struct, array_like=True):
-    """What is remembered of a feature: its object id, a digest of exact values, and inexact ones."""
+    """What is remembered of a feature: its object id, a digest of exact values, and inexact ones.
+
+    parts: the positions of its geometry: paths, rings, or all points as one part.
+    """
 
     oid: int
     digest: str
     floats: list[float | None]
-    points: list[list[float]] | None
+    parts: list[list[list[float]]] | None
 
 
 class Comparer:
-    """Compares by `fields`, all of which both sides give, and by place if `geometry`."""
+    """Compares by `fields`, all of which both sides give, and by place if `geometry`.
 
-    def __init__(self, oid_field: str, fields: Sequence[LayerField], *, geometry: bool) -> None:
+    rings: the geometries are polygons, whose rings the server may begin elsewhere.
+    """
+
+    def __init__(
+        self, oid_field: str, fields: Sequence[LayerField], *, geometry: bool, rings: bool = False
+    ) -> None:
         self.oid_field = oid_field
+        self._same_part = _same_ring if rings else _same_line
         self._exact = [
             (f.name, _NORMALISE.get(f.type, _normalise_text))
             for f in fields
@@ -50,16 +59,21 @@ class Comparer:
         exact = [normalise(attributes.get(name)) for name, normalise in self._exact]
         digest = hashlib.blake2b(msgspec.json.encode(exact), digest_size=12).hexdigest()
         floats = [_read_float(attributes.get(name)) for name, _ in self._floats]
-        points = read_points(feature.get("geometry")) if self._geometry else None
-        return Note(int(attributes.get(self.oid_field) or 0), digest, floats, points)
+        parts = read_parts(feature.get("geometry")) if self._geometry else None
+        return Note(int(attributes.get(self.oid_field) or 0), digest, floats, parts)
 
     def same(self, one: Note, other: Note) -> bool:
         """Whether two notes speak of equal features; object ids do not count."""
         return (
             one.digest == other.digest
             and all(map(_same_float, one.floats, other.floats, (single for _, single in self._floats)))
-            and _same_points(one.points, other.points)
+            and self._same_parts(one.parts, other.parts)
         )
+
+    def _same_parts(self, one: list[list[list[float]]] | None, other: list[list[list[float]]] | None) -> bool:
+        if one is None or other is None:
+            return one is other
+        return len(one) == len(other) and all(map(self._same_part, one, other))
 
 
 def pack_note(note: Note) -> str:
@@ -72,15 +86,18 @@ def unpack_note(text: str) -> Note:
     return msgspec.json.decode(text, type=Note)
 
 
-def read_points(geometry: Any) -> list[list[float]] | None:
-    """[[x, y], ...] of a point or multipoint; None where there is no place, in any of its spellings."""
+def read_parts(geometry: Any) -> list[list[list[float]]] | None:
+    """[[[x, y], ...], ...] of a geometry; None where there is no place, in any of its spellings."""
     if not isinstance(geometry, dict):
         return None
-    raw = geometry.get("points")
+    raw = geometry.get("paths") or geometry.get("rings")
     if raw is None:
-        raw = [[geometry.get("x"), geometry.get("y")]]
-    points = [[p[0], p[1]] for p in raw if len(p) >= 2 and _is_number(p[0]) and _is_number(p[1])]
-    return points or None
+        points = geometry.get("points")
+        raw = [[[geometry.get("x"), geometry.get("y")]] if points is None else points]
+    parts = [
+        [[p[0], p[1]] for p in part if len(p) >= 2 and _is_number(p[0]) and _is_number(p[1])] for part in raw
+    ]
+    return [part for part in parts if part] or None
 
 
 def _is_number(value: Any) -> bool:
@@ -143,9 +160,18 @@ def _as_single(value: float) -> float:
         return value
 
 
-def _same_points(one: list[list[float]] | None, other: list[list[float]] | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return len(one) == len(other) and all(
-        abs(a[0] - b[0]) <= DEGREES and abs(a[1] - b[1]) <= DEGREES for a, b in zip(one, other)
-    )
+def _same_line(one: list[list[float]], other: list[list[float]]) -> bool:
+    return len(one) == len(other) and all(map(_same_position, one, other))
+
+
+def _same_ring(one: list[list[float]], other: list[list[float]]) -> bool:
+    """Whether two closed rings go the same way round, wherever they begin."""
+    if len(one) != len(other):
+        return False
+    one, other = one[:-1], other[:-1]
+    starts = (start for start, position in enumerate(other) if _same_position(one[0], position))
+    return any(_same_line(one, other[start:] + other[:start]) for start in starts)
+
+
+def _same_position(one: list[float], other: list[float]) -> bool:
+    return abs(one[0] - other[0]) <= DEGREES and abs(one[1] - other[1]) <= DEGREES

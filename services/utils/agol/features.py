@@ -8,17 +8,16 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
-from services.utils.agol.layer import Layer, LayerField
+from services.utils.agol.layer import PLACES, Layer, LayerField
+from services.utils.agol.shapes import build_geometry
 from services.utils.agol.values import UNSENDABLE, Convert, Unfit, compile_converter
 from services.utils.errors import ConfigError
 from services.utils.records import Row
 
 log = logging.getLogger(__name__)
 
-WGS84 = {"wkid": 4326}
 KEY_TYPES = ("String", "GUID", "SmallInteger", "Integer", "BigInteger")
 _SHAPES_KEPT = 256
 
@@ -58,7 +57,7 @@ class FeatureBuilder:
         self.layer = layer
         self.key = find_key_field(layer, key_field)
         names = [location_field] if isinstance(location_field, str) else list(location_field or ())
-        self.location_names = names if layer.place in ("point", "multipoint") else []
+        self.location_names = names if layer.place in PLACES.values() else []
         if names and layer.kind == "layer" and not self.location_names:
             log.warning(
                 "%s holds %s geometry: it takes no places from records, so geometry is left alone",
@@ -164,16 +163,11 @@ class FeatureBuilder:
                 continue
             self.place_seen = True
             try:
-                points = build_points(row.values[name])
+                geometry = build_geometry(row.values[name], self.layer.place)
             except Unfit as error:
                 raise Unfit(f"location {name}: {error}") from None
-            if not points:
-                continue
-            if self.layer.place == "multipoint":
-                return {"points": points, "spatialReference": WGS84}
-            if len(points) > 1 and any(point != points[0] for point in points):
-                raise Unfit(f"location {name}: has {len(points)} places, the layer takes one point")
-            return {"x": points[0][0], "y": points[0][1], "spatialReference": WGS84}
+            if geometry is not None:
+                return geometry
         return None
 
 
@@ -211,50 +205,11 @@ def build_feature(
     Args:
         row: its values are left unchanged. Names are matched to fields exactly, else without case, else
             without punctuation; names without a field are left out.
-        location_field: name or names of the value that holds the place: one {"latitude", "longitude"}
-            pair in degrees (WGS84), a list of pairs, or empty. None leaves geometry alone.
+        location_field: name or names of the value that holds the place, as `build_geometry` takes it for the
+            layer's kind of geometry. None leaves geometry alone.
     Returns: {"attributes"} with each value as its field takes it (see `compile_converter`) and, with a
-        location field, "geometry": a point or multipoint as the layer wants it, None for an empty place.
+        location field, "geometry" as the layer wants it, None for an empty place.
     Raises: Unfit naming the field and the rule, if a value or a coordinate does not fit; ConfigError if
         the layer has no field for the key.
     """
     return FeatureBuilder(layer, key_field=key_field, location_field=location_field).build(row)
-
-
-def build_points(value: Any) -> list[list[float]]:
-    """[[longitude, latitude], ...] of a place, a list of places, or nothing. Raises: Unfit."""
-    if value is None or value == "":
-        return []
-    places = value if isinstance(value, list | tuple) else [value]
-    points = map(_build_point, places)
-    return [point for point in points if point is not None]
-
-
-def _build_point(place: Any) -> list[float] | None:
-    if place is None or place == "" or place == {}:
-        return None
-    if not isinstance(place, dict):
-        raise Unfit("is no place with latitude and longitude")
-    raw_latitude, raw_longitude = place.get("latitude"), place.get("longitude")
-    if raw_latitude in (None, "") and raw_longitude in (None, ""):
-        return None
-    read = partial(_read_coordinate, place)
-    latitude, longitude = read("latitude"), read("longitude")
-    if abs(latitude) > 90 >= abs(longitude) and abs(latitude) <= 180:
-        raise Unfit("latitude is beyond 90 degrees; latitude and longitude seem to be swapped")
-    if abs(latitude) > 90 or abs(longitude) > 180:
-        raise Unfit("a coordinate is out of range (latitude 90, longitude 180 degrees at most)")
-    return [longitude, latitude]
-
-
-def _read_coordinate(place: dict[str, Any], name: str) -> float:
-    raw = place.get(name)
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
-        raise Unfit(f"{name} is not a number")
-    try:
-        value = float(raw)
-    except (ValueError, OverflowError):
-        raise Unfit(f"{name} is not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
-        raise Unfit(f"{name} is not a number")
-    return value

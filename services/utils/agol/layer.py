@@ -20,7 +20,13 @@ log = logging.getLogger(__name__)
 KEYS_PER_QUERY = 100
 WHERE_CHARS = 50_000
 NEEDED = ("Create", "Update", "Delete", "Query")
-PLACES = {"esriGeometryPoint": "point", "esriGeometryMultipoint": "multipoint"}
+# Geometry types that can be published, by our name for them.
+PLACES = {
+    "esriGeometryPoint": "point",
+    "esriGeometryMultipoint": "multipoint",
+    "esriGeometryPolyline": "polyline",
+    "esriGeometryPolygon": "polygon",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,8 @@ class LayerField:
 class Layer:
     """A layer or table as it described itself when the run began.
 
-    kind: "layer" or "table". place: "point", "multipoint", "" (a table), or another geometry's Esri name.
+    kind: "layer" or "table". place: "point", "multipoint", "polyline", "polygon", "" (a table), or another
+    geometry's Esri name.
     page: features in one answer at most. unique: names of fields with a unique index of their own.
     guards_html: the service refuses text that holds HTML.
     """

@@ -191,7 +191,12 @@ def plan_changes(layer: Layer, built: Rows, *, counts: Counts, on_reject: OnReje
 
 
 def _build_comparer(layer: Layer, builder: FeatureBuilder) -> Comparer:
-    return Comparer(layer.oid_field, builder.used, geometry=bool(builder.location_names))
+    return Comparer(
+        layer.oid_field,
+        builder.used,
+        geometry=bool(builder.location_names),
+        rings=layer.place == "polygon",
+    )
 
 
 def _read_names(builder: FeatureBuilder) -> list[str]:

@@ -33,7 +33,7 @@ UNSENDABLE = frozenset({"OID", "GlobalID", "Geometry", "Blob", "Raster", "XML"})
 _NUMBER = re.compile(r"[-+]?(\d{1,3}(,\d{3})+|\d+)?(\.\d*)?([eE][-+]?\d{1,3})?")
 _GUID = re.compile(r"\{?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\}?")
 _DATE = re.compile(r"\d{4}-\d\d-\d\d")
-_TIME = re.compile(r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d)?(\.\d+)?")
+_TIME = re.compile(r"((?:[01]\d|2[0-3]):[0-5]\d)(:[0-5]\d)?(?:\.\d+)?(?:Z|[-+]\d\d(?::?\d\d)?)?")
 
 _BREAKS = "br|hr"
 _BLOCKS = "p|div|li|ul|ol|tr|table|h[1-6]|blockquote|pre|section|article|header|footer|dl|dt|dd"
@@ -253,6 +253,7 @@ def _convert_timestamp(value: Any) -> str | None:
 
 
 def _convert_time_only(value: Any) -> str | None:
+    """The time of day as it is written, in the zone that it is written in, in whole seconds."""
     if isinstance(value, dt.time):
         return value.isoformat(timespec="seconds")
     if not isinstance(value, str):
@@ -260,9 +261,10 @@ def _convert_time_only(value: Any) -> str | None:
     text = value.strip()
     if not text:
         return None
-    if not _TIME.fullmatch(text):
+    found = _TIME.fullmatch(text)
+    if found is None:
         raise Unfit("is not a time of day (hh:mm:ss)")
-    return text if text.count(":") == 2 else f"{text}:00"
+    return found[1] + (found[2] or ":00")
 
 
 def _convert_guid(value: Any) -> str | None:

@@ -302,6 +302,46 @@ def test_add_features__multipoints(agol, client):
     assert shown == [{"points": [[1.0, 2.0], [3.0, 4.0]]}, None]
 
 
+@pytest.mark.parametrize(
+    ("kind", "geometry", "code"),
+    [
+        ("Polyline", {"paths": [[[1, 2], [3, 4]], [[5, 6], [7, 8], [9, 9]]]}, 0),
+        ("Polyline", {"paths": []}, 0),
+        ("Polyline", {"paths": [[[1, 2]]]}, 1015),
+        ("Polyline", {"paths": [[["1", "2"], [3, 4]]]}, 1015),
+        ("Polyline", {"paths": [[1, 2], [3, 4]]}, 1015),
+        ("Polyline", {"rings": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}, 1015),
+        ("Polyline", {"x": 1, "y": 2}, 1015),
+        ("Polygon", {"rings": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}, 0),
+        ("Polygon", {"rings": [[[0, 0], [1, 1], [0, 1], [0, 0]]]}, 1015),
+        ("Polygon", {"rings": [[[0, 0], [0, 1], [1, 1]]]}, 1015),
+        ("Polygon", {"rings": [[[0, 0], [0, 1], [1, 1], [0, 0.5]]]}, 1015),
+        ("Polygon", {"paths": [[[0, 0], [0, 1], [1, 1], [0, 0]]]}, 1015),
+    ],
+)
+def test_add_features__lines_and_polygons(agol, client, kind, geometry, code):
+    """Paths have two positions, rings are closed and the outer one runs clockwise; what is taken is shown."""
+    agol.create_layer(SIGNS, 2, fields={"id": ("String", 24)}, geometry=f"esriGeometry{kind}")
+    degrees = {**geometry, "spatialReference": {"wkid": 4326}}
+    assert add_one(client, layer_id=2, geometry=degrees) == code
+    if not code:
+        shown = client.call("query", layer_id=2, where="1=1", outSR=4326)["features"][0].get("geometry")
+        ((name, parts),) = geometry.items()
+        near = [[pytest.approx(position, abs=1e-9) for position in part] for part in parts]
+        assert shown == ({name: near} if parts else None)
+
+
+def test_query__turned_rings(agol, client):
+    """A service may begin a ring elsewhere than it was sent."""
+    agol.create_layer(
+        SIGNS, 2, fields={"id": ("String", 24)}, geometry="esriGeometryPolygon", spatial_reference=4326
+    )
+    add_one(client, layer_id=2, geometry={"rings": [[[0, 0], [0, 1], [1, 1], [0, 0]]]})
+    agol.switches.turned_rings = True
+    shown = client.call("query", layer_id=2, where="1=1")["features"][0]["geometry"]
+    assert shown == {"rings": [[[0, 1], [1, 1], [0, 0], [0, 1]]]}
+
+
 def test_text_coordinates__is_a_switch(agol, client):
     """With the switch, coordinates may be numeric text."""
     agol.switches.text_coordinates = "accept"
