@@ -2,6 +2,7 @@
 
 client.py  signing in, answers read, a dataset's columns and keys
 values.py  one value as its column takes it
+places.py  the same for points, lines and polygons
 shape.py   rows: which name feeds which column
 plan.py    what will be sent, spooled on disk
 send.py    batches, every answer checked, bad rows found
@@ -12,7 +13,7 @@ from services.utils.socrata.client import Dataset, connect, count_rows, fetch_ke
 from services.utils.socrata.publish import publish
 from services.utils.socrata.send import Limits
 from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
-from services.utils.socrata.values import Unfit
+from services.utils.socrata.unfit import Unfit
 
 __all__ = [
     "Dataset",

@@ -19,6 +19,14 @@ from typing import Any
 import msgspec
 from dateutil import parser as dateutil_parser
 
+from services.utils.socrata.places import (
+    format_location,
+    format_multipoint,
+    format_point,
+    make_geometry_formatter,
+)
+from services.utils.socrata.unfit import Unfit
+
 Formatter = Callable[[Any], Any]
 
 _encode = msgspec.json.encode
@@ -32,16 +40,11 @@ _PLAIN_TIME = re.compile(
     r"T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9][+-](?:0[0-9]|1[0-4]):[0-5][0-9]"
 )
 _CURRENCY = re.compile(r"^([+-]?)\s*[$€£]\s*")
-_WKT_POINT = re.compile(r"\s*POINT\s*\(\s*(\S+)\s+(\S+)\s*\)\s*", re.IGNORECASE)
 # Signs after GMT are read both ways by the tools that write them.
 _SIGNED_GMT = re.compile(r"(?:GMT|UTC)\s*[+-]", re.IGNORECASE)
 _TRUE = frozenset({"yes", "true", "t", "y", "1", "on", "checked"})
 _FALSE = frozenset({"no", "false", "f", "n", "0", "off", "unchecked"})
 _EXACT = Context(prec=400)
-
-
-class Unfit(ValueError):
-    """A value that its column would refuse or lose. The text is the rule, never the value."""
 
 
 def format_text(value: Any) -> str | None:
@@ -219,132 +222,6 @@ def _make_zone(offset_s: int) -> timezone:
     return timezone(datetime.fromtimestamp(offset_s, UTC) - datetime.fromtimestamp(0, UTC))
 
 
-def format_point(value: Any) -> dict[str, Any] | None:
-    """A GeoJSON Point from {"latitude", "longitude"} (or a list of one), GeoJSON or "POINT (lon lat)"."""
-    pairs = _read_places(value, "Point")
-    if not pairs:
-        return None
-    if len(pairs) > 1:
-        raise Unfit("a point column takes one place, there are several")
-    return {"type": "Point", "coordinates": pairs[0]}
-
-
-def format_multipoint(value: Any) -> dict[str, Any] | None:
-    """A GeoJSON MultiPoint from one {"latitude", "longitude"}, a list of them, or GeoJSON."""
-    pairs = _read_places(value, "MultiPoint")
-    return {"type": "MultiPoint", "coordinates": pairs} if pairs else None
-
-
-def format_location(value: Any) -> dict[str, Any] | None:
-    """{"latitude", "longitude"} and, where there are address parts, "human_address" (JSON in a string)."""
-    pairs = _read_places(value, "Point")
-    if not pairs:
-        return None
-    if len(pairs) > 1:
-        raise Unfit("a location column takes one place, there are several")
-    (longitude, latitude) = pairs[0]
-    location: dict[str, Any] = {"latitude": latitude, "longitude": longitude}
-    places = [value] if isinstance(value, dict) else value if isinstance(value, list | tuple) else []
-    place = next((p for p in places if isinstance(p, dict) and not _is_blank(p.get("latitude"))), {})
-    if isinstance(place.get("human_address"), str):
-        location["human_address"] = place["human_address"]
-    else:
-        parts = {
-            "address": place.get("street"),
-            "city": place.get("city"),
-            "state": place.get("state"),
-            "zip": place.get("zip"),
-        }
-        if any(parts.values()):
-            location["human_address"] = _encode({n: str(p or "") for n, p in parts.items()}).decode()
-    return location
-
-
-def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
-
-
-def _read_places(value: Any, geometry: str) -> list[list[float]]:
-    """[longitude, latitude] of each place; places without coordinates are left out."""
-    if isinstance(value, list | tuple):
-        return [pair for part in value if part is not None for pair in _read_places(part, geometry)]
-    if isinstance(value, dict):
-        if "type" in value and "coordinates" in value:
-            return _read_geojson_points(value, geometry)
-        latitude, longitude = value.get("latitude"), value.get("longitude")
-        if _is_blank(latitude) and _is_blank(longitude):
-            return []
-        return [_read_pair(longitude, latitude)]
-    if isinstance(value, str):
-        if not value.strip():
-            return []
-        found = _WKT_POINT.fullmatch(value)
-        if found is not None:
-            return [_read_pair(found[1], found[2])]
-    raise Unfit('a place is {"latitude": ..., "longitude": ...} or a list of those')
-
-
-def _read_geojson_points(value: dict[str, Any], geometry: str) -> list[list[float]]:
-    coordinates = value["coordinates"]
-    if not isinstance(coordinates, list | tuple):
-        raise Unfit("a GeoJSON geometry has a list of coordinates")
-    if value["type"] == "Point":
-        coordinates = [coordinates]
-    elif value["type"] != geometry:
-        raise Unfit(f"the column takes a GeoJSON {geometry}, not another geometry")
-    for pair in coordinates:
-        if not isinstance(pair, list | tuple) or len(pair) < 2:
-            raise Unfit("a position is a longitude and a latitude")
-    return [_read_pair(pair[0], pair[1]) for pair in coordinates]
-
-
-def _read_pair(longitude: Any, latitude: Any) -> list[float]:
-    return [_read_degrees(longitude, 180, "longitude"), _read_degrees(latitude, 90, "latitude")]
-
-
-def _read_degrees(value: Any, limit: int, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
-        raise Unfit(f"the {name} is no number")
-    try:
-        degrees = float(value)
-    except (ValueError, OverflowError) as error:
-        raise Unfit(f"the {name} is no number") from error
-    # Socrata takes swapped or impossible coordinates without a word; nan fails the comparison too.
-    if not -limit <= degrees <= limit:
-        raise Unfit(f"the {name} is not within {limit} degrees")
-    return degrees
-
-
-def _make_geometry_formatter(column_type: str, geometry: str) -> Formatter:
-    def format_geometry(value: Any) -> dict[str, Any] | None:
-        """A GeoJSON geometry of exactly the column's kind."""
-        if isinstance(value, str) and not value.strip():
-            return None
-        if not isinstance(value, dict) or value.get("type") != geometry:
-            raise Unfit(f"a {column_type} column takes a GeoJSON {geometry}")
-        if not isinstance(value.get("coordinates"), list):
-            raise Unfit("a GeoJSON geometry has a list of coordinates")
-        if not value["coordinates"]:
-            return None
-        _check_positions(value["coordinates"])
-        return {"type": geometry, "coordinates": value["coordinates"]}
-
-    return format_geometry
-
-
-def _check_positions(coordinates: list[Any]) -> None:
-    if any(isinstance(part, list) for part in coordinates):
-        for part in coordinates:
-            if not isinstance(part, list):
-                raise Unfit("a position is a longitude and a latitude")
-            _check_positions(part)
-    elif len(coordinates) < 2:
-        raise Unfit("a position is a longitude and a latitude")
-    else:
-        _read_pair(coordinates[0], coordinates[1])
-        _check_finite(coordinates)
-
-
 def format_url(value: Any) -> dict[str, str] | None:
     """{"url": ...}, with its "description" where there is one."""
     if isinstance(value, str):
@@ -377,10 +254,10 @@ FORMATTERS: dict[str, Formatter] = {
     "point": format_point,
     "multipoint": format_multipoint,
     "location": format_location,
-    "line": _make_geometry_formatter("line", "LineString"),
-    "multiline": _make_geometry_formatter("multiline", "MultiLineString"),
-    "polygon": _make_geometry_formatter("polygon", "Polygon"),
-    "multipolygon": _make_geometry_formatter("multipolygon", "MultiPolygon"),
+    "line": make_geometry_formatter("line", "LineString", 1),
+    "multiline": make_geometry_formatter("multiline", "MultiLineString", 2),
+    "polygon": make_geometry_formatter("polygon", "Polygon", 2),
+    "multipolygon": make_geometry_formatter("multipolygon", "MultiPolygon", 3),
     "url": format_url,
     "phone": format_phone,
     "json": format_json,
