@@ -7,10 +7,9 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import requests
 
 from services.utils import rawjson
 from services.utils.env import StoreSettings
@@ -23,6 +22,9 @@ from services.utils.session import (
     Verdict,
     judge_status,
 )
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

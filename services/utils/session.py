@@ -21,25 +21,19 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
-
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
 
 from services.utils import rawjson
 from services.utils.errors import OutcomeUnknown, RequestRefused, ServiceError
 
+if TYPE_CHECKING:
+    # With urllib3 a third of a command's start: imported where the first connection is made.
+    import requests
+
 log = logging.getLogger(__name__)
 
 UNKNOWN_STATUSES = frozenset({408, 500, 502, 503, 504, 520, 521, 522, 523, 524})
-_NO_ANSWER = (
-    requests.ConnectionError,
-    requests.Timeout,
-    requests.exceptions.ChunkedEncodingError,
-    requests.exceptions.ContentDecodingError,
-)
 
 
 class Verdict(enum.Enum):
@@ -114,6 +108,8 @@ class Waits:
         self.deadline_s = min(limits.deadline_s, _patience_s)
         self._least_s = limits.factor_s
         self._started = time.monotonic()
+        from urllib3.util import Retry
+
         self._retry = Retry(
             total=None,
             backoff_factor=limits.factor_s,
@@ -219,9 +215,12 @@ class HttpSession:
     backoff: Backoff = field(default_factory=Backoff)
     limiter: RateLimiter | None = None
     pool: int = 4
-    http: requests.Session = field(default_factory=requests.Session, repr=False)
+    http: requests.Session = field(default_factory=lambda: _open_session(), repr=False)
 
     def __post_init__(self) -> None:
+        from requests.adapters import HTTPAdapter
+        from urllib3.util import Retry
+
         self.base_url = self.base_url.rstrip("/")
         # The adapter itself never retries: it cannot know which requests are safe to repeat.
         adapter = HTTPAdapter(
@@ -273,7 +272,7 @@ class HttpSession:
             try:
                 response = self._send(method, url, params, data, headers, timeout_s, read)
                 judgement = (judge or self.judge)(response)
-            except _NO_ANSWER as error:
+            except _find_no_answer() as error:
                 judgement = Judgement(Verdict.UNKNOWN, _name_failure(error))
             status = response.status_code if response is not None else 0
             if judgement.verdict is Verdict.OK:
@@ -348,6 +347,24 @@ class HttpSession:
         return _mixed(self.error, kind)(message, status, body, code)
 
 
+def _open_session() -> requests.Session:
+    import requests
+
+    return requests.Session()
+
+
+def _find_no_answer() -> tuple[type[Exception], ...]:
+    """What is raised where no whole answer came."""
+    import requests
+
+    return (
+        requests.ConnectionError,
+        requests.Timeout,
+        requests.exceptions.ChunkedEncodingError,
+        requests.exceptions.ContentDecodingError,
+    )
+
+
 def _read_body(
     response: requests.Response, read: Callable[[requests.Response], None] | None
 ) -> requests.Response:
@@ -379,6 +396,8 @@ def _mixed(error: type[ServiceError], kind: type) -> Any:
 
 def _name_failure(error: Exception) -> str:
     """Words for a request without an answer; the library's own text may hold the query string."""
+    import requests
+
     if isinstance(error, requests.exceptions.ConnectTimeout):
         return "no connection in time"
     if isinstance(error, requests.exceptions.SSLError):

@@ -12,14 +12,16 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
-import requests
 
 from services.utils.errors import ConfigError, PublishError, RequestRefused, ServiceError
 from services.utils.session import OK, Backoff, HttpSession, Judgement, Verdict, judge_status
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -322,6 +324,8 @@ class _PackageSignIn:
     def __call__(self) -> tuple[str, float]:
         if self._refused:
             raise _explain_refusal(self._refused, self._signed_in)
+        import requests
+
         try:
             from arcgis.gis import GIS
         except ImportError as error:

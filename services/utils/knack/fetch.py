@@ -13,10 +13,9 @@ import logging
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import requests
 
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
 from services.utils.knack.metadata import KnackApp, open_app, to_knack_date
@@ -32,6 +31,9 @@ from services.utils.session import (
     judge_json,
     judge_status,
 )
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

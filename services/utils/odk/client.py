@@ -8,15 +8,13 @@ response cut by a database failure is a 200 that falls silent, for two minutes, 
 
 from __future__ import annotations
 
-import http.cookiejar
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 import msgspec
-import requests
 
 from services.utils import rawjson
 from services.utils.env import OdkSettings
@@ -30,6 +28,9 @@ from services.utils.session import (
     judge_status,
     retry_after_s,
 )
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +66,13 @@ class Central:
         self._token = ""
         self._lock = threading.Lock()
         self._used = threading.local()
+        from http.cookiejar import DefaultCookiePolicy
+
+        import requests
+
         connections = requests.Session()
         # The sign-in's cookie would be a second sign-in in every request.
-        connections.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=[]))
+        connections.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._http = HttpSession(
             base_url,
             "ODK Central",

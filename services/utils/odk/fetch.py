@@ -13,11 +13,10 @@ import email.utils
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
-import requests
 
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
 from services.utils.odk.client import Central, feed_path, form_path, judge, link_path
@@ -25,6 +24,9 @@ from services.utils.odk.keys import find_key
 from services.utils.odk.schema import build_fields, find_collisions
 from services.utils.rawjson import decode_raw
 from services.utils.session import OK, Backoff, Judgement, Verdict
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

@@ -16,12 +16,10 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
-import requests
-from requests.adapters import HTTPAdapter
 
 from services.utils import rawjson
 from services.utils.errors import ConfigError, PublishError
@@ -37,6 +35,9 @@ from services.utils.session import (
 )
 from services.utils.socrata.shape import find_geo_columns
 from services.utils.socrata.values import format_key
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,7 @@ def connect(
     Raises: ConfigError if the address is none. Requests raise PublishError.
     """
     import sodapy
+    from requests.adapters import HTTPAdapter
 
     parts = urlsplit(url if "://" in url else f"https://{url}")
     if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:

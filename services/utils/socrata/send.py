@@ -12,12 +12,14 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-
-import requests
+from typing import TYPE_CHECKING
 
 from services.utils.errors import OutcomeUnknown, PublishError, RequestFailed, RequestRefused
 from services.utils.socrata.client import Dataset, count_rows, read_json
 from services.utils.socrata.plan import Item
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 
