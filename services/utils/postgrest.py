@@ -90,9 +90,13 @@ class PostgREST:
         """Close the connections."""
         self.http.close()
 
-    def select(self, table: str, params: list[tuple[str, str]], what: str = "") -> bytes:
+    def select(
+        self, table: str, params: list[tuple[str, str]], what: str = "", backoff: Backoff | None = None
+    ) -> bytes:
         """One page of rows as JSON bytes: an array of objects."""
-        return self.http.request("GET", f"/{table}", params=params, repeatable=True, what=what).content
+        return self.http.request(
+            "GET", f"/{table}", params=params, repeatable=True, what=what, backoff=backoff
+        ).content
 
     def upsert(
         self,

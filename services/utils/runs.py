@@ -37,10 +37,13 @@ class Run:
     def __init__(self, store: PostgREST, args: Args, destination: str) -> None:
         self._store = store
         self._args = args
+        # Two threads load, and either may refuse a record.
+        self._lock = threading.Lock()
         self._rejects: list[dict[str, Any]] = []
         self._rejected_ids: set[str] = set()
         self._open_rejects: set[str] = set()
         self._delivered: set[str] = set()
+        self._asked = False
         self.destination = destination
         self.id = ""
         self.counts = Counts()
@@ -72,19 +75,28 @@ class Run:
         log.warning("record %s was refused: %s", reject.record_id, reject.reason)
         if self._args.dry_run:
             return
-        self._rejects.append(
-            {"record_id": reject.record_id, "reason": reject.reason, "content": _storable(reject.content)}
-        )
-        if len(self._rejects) >= _REJECTS_A_CALL:
+        kept = {"record_id": reject.record_id, "reason": reject.reason, "content": _storable(reject.content)}
+        with self._lock:
+            self._rejects.append(kept)
+            many = len(self._rejects) >= _REJECTS_A_CALL
+        if many:
             self.flush_rejects()
 
-    def flush_rejects(self) -> None:
+    def flush_rejects(self, backoff: Backoff | None = None) -> None:
         """Send the rejects that are waiting."""
-        if self._rejects:
+        with self._lock:
+            waiting, self._rejects = self._rejects, []
+        if waiting:
             # One record may be refused twice in a run (shaping, then sending): the last reason stands.
-            latest = {reject["record_id"]: reject for reject in self._rejects}
-            self._store.call("keep_rejects", {"run_id": self.id, "rejects": list(latest.values())})
-            self._rejects.clear()
+            latest = {reject["record_id"]: reject for reject in waiting}
+            try:
+                self._store.call(
+                    "keep_rejects", {"run_id": self.id, "rejects": list(latest.values())}, backoff=backoff
+                )
+            except ServiceError:
+                with self._lock:
+                    self._rejects[:0] = waiting
+                raise
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Pass documents on, noting which of them had been refused before."""
@@ -126,6 +138,7 @@ class Run:
         dead: str | None = None
         waiting_since = time.monotonic()
         while True:
+            self._asked = True
             answer = self._store.call(
                 "start_run",
                 {
@@ -166,8 +179,20 @@ class Run:
             return
         if not self.moves_watermark:
             self.watermark = None
-        self.flush_rejects()
-        if status in ("ok", "partial"):
+        done = status in ("ok", "partial")
+        # A run that failed or was told to stop has little time left, and must be closed whatever else fails.
+        backoff = None if done else Backoff(attempts=4, deadline_s=20.0)
+        if not self.id:
+            self.id = self._find_id(backoff) if self._asked else ""
+            if not self.id:
+                return
+        try:
+            self.flush_rejects(backoff)
+        except ServiceError as refused:
+            if done:
+                raise
+            log.warning("rejects of this run could not be kept: %s", refused)
+        if done:
             delivered = sorted(self._delivered - self._rejected_ids)
             if self.is_full or delivered:
                 self._store.call(
@@ -183,9 +208,9 @@ class Run:
                 **self.counts.as_dict(),
                 "error": error or None,
             },
-            backoff=None if status in ("ok", "partial") else Backoff(attempts=4, deadline_s=20.0),
+            backoff=backoff,
         )
-        if closed is None and status in ("ok", "partial"):
+        if closed is None and done:
             raise StoreError(
                 f"Run {self.id} was taken for dead while it ran, and another took its place. What it wrote "
                 "is kept; its watermark is not. Look at the newer run."
@@ -201,6 +226,22 @@ class Run:
             log.debug("no heartbeat: %s", error)
             return True
         return alive is not None
+
+    def _find_id(self, backoff: Backoff | None) -> str:
+        """The id of the row that was asked for and never answered; "" if there is none."""
+        filters = {
+            "destination": self.destination,
+            "status": "running",
+            "host": _host(),
+            "process": _process(os.getpid()),
+        }
+        params = [("select", "run_id"), *((name, f"eq.{value}") for name, value in filters.items())]
+        for pause_s in (0.0, 0.2, 1.0):
+            pause(pause_s)  # it may be on its way still
+            found = msgspec.json.decode(self._store.select("runs", params, "our run", backoff))
+            if found:
+                return str(found[0]["run_id"])
+        return ""
 
     def _read_last_watermark(self) -> dt.datetime | None:
         from dateutil import parser as dates
@@ -251,13 +292,12 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
     (Stopped: as stopped) and goes on its way, with the run's summary as `error.summary`.
     """
     run = Run(store, args, destination)
-    run.open()
     over = threading.Event()
     lost = threading.Event()
-    heart = threading.Thread(target=_keep_alive, args=(run, over, lost), daemon=True)
-    if run.id:
-        heart.start()
     try:
+        run.open()
+        if run.id:
+            threading.Thread(target=_keep_alive, args=(run, over, lost), daemon=True).start()
         yield run
         over.set()
         run.counts.rejected = max(run.counts.rejected, len(run._rejected_ids))
@@ -270,13 +310,26 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
                 f"Run {run.id} was taken for dead while it ran, and another took its place. "
                 "What it wrote is kept. Look at the newer run."
             )
-        stopped = isinstance(error, Stopped | KeyboardInterrupt)
-        known = str(error) if isinstance(error, ServiceError) else f"{type(error).__name__} (see the log)"
-        with contextlib.suppress(ServiceError):
-            run.close("stopped" if stopped else "failed", known)
+        stopped = isinstance(error, KeyboardInterrupt)
+        known = (
+            str(error)
+            if isinstance(error, ServiceError | Stopped)
+            else f"{type(error).__name__} (see the log)"
+        )
+        for _ in range(2):
+            try:
+                run.close("stopped" if stopped else "failed", known)
+                break
+            except Stopped:
+                continue  # told so while closing; from now on signals are ignored
+            except ServiceError as unclosed:
+                log.warning("the ledger does not know how this run ended: %s", unclosed)
+                break
         run.status = "stopped" if stopped else "failed"
         error.summary = run.summary()  # type: ignore[attr-defined]
-        raise error from (None if error is caught else caught)
+        if error is caught:
+            raise
+        raise error from caught
     finally:
         over.set()
 
@@ -292,7 +345,7 @@ def _keep_alive(run: Run, over: threading.Event, lost: threading.Event) -> None:
 def _storable(content: Any) -> Any:
     """A reject's content as the json column surely takes it: a document's bytes as one text."""
     if isinstance(content, bytes):
-        return content.decode("utf-8", "replace")
+        return content.decode("utf-8", "replace").replace("\0", "\ufffd")
     try:
         text = msgspec.json.encode(content)
     except (TypeError, ValueError, msgspec.EncodeError):
@@ -302,32 +355,39 @@ def _storable(content: Any) -> Any:
 
 
 def _host() -> str:
-    """This machine, and on Linux the process namespace: two containers may share a host name."""
+    """This machine, and on Linux its boot and the process namespace: names alone may be shared."""
     try:
         space = os.readlink("/proc/self/ns/pid")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     except OSError:
-        space = ""
-    return f"{platform.node()} {space}".strip()
+        space = boot = ""
+    return f"{platform.node()} {boot} {space}".strip()
 
 
 def _process(number: int) -> str:
     """A process' number and, on Linux, when it began: numbers come round."""
+    return " ".join([str(number), *_read_stat(number)[19:20]])
+
+
+def _read_stat(number: int) -> list[str]:
+    """What Linux says of a process, its state first; empty where it says nothing."""
     try:
-        began = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        began = ""
-    return f"{number} {began}".strip()
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 def _is_gone(process: str) -> bool:
     """Whether a process of this machine has ended."""
     number = int(process.split()[0])
     if number == os.getpid():
-        return process == _process(number)
+        # Its number is ours now; or it is ourselves, and the answer to our first try was lost.
+        return True
     try:
         os.kill(number, 0)
     except ProcessLookupError:
         return True
     except PermissionError:
-        return _process(number) != process
-    return _process(number) != process
+        pass
+    # A zombie has ended; only its parent has not asked how.
+    return _read_stat(number)[:1] == ["Z"] or _process(number) != process

@@ -264,9 +264,9 @@ def test_list_migrations__none(tmp_path: Path) -> None:
         migrations.list_migrations(tmp_path)
 
 
-def test_list_migrations__numbers_without_gap() -> None:
-    """The files that are delivered are numbered from 0001 on, each says first why it is there and what it locks."""
-    assert [int(number) for number in NUMBERS] == list(range(1, len(NUMBERS) + 1))
+def test_list_migrations__first_words() -> None:
+    """Each file that is delivered says first why it is there and what it locks."""
+    assert NUMBERS[0] == "0001"
     for path in migrations.list_migrations():
         head = path.read_text().split("\n\n")[0]
         assert all(line.startswith("-- ") for line in head.splitlines()), path.name
