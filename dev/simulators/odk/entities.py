@@ -10,8 +10,9 @@ from dev.simulators.base import Answer
 from dev.simulators.odk import filters
 from dev.simulators.odk.calls import Call, answer_json, answer_success, answer_text
 from dev.simulators.odk.clock import print_moment
-from dev.simulators.odk.feed import Page, Pairs, build_next_link, read_options, write_token
+from dev.simulators.odk.feed import Page
 from dev.simulators.odk.metadata import write_entity_metadata
+from dev.simulators.odk.options import Pairs, build_next_link, read_options, write_token
 from dev.simulators.odk.people import Actor
 from dev.simulators.odk.problems import Problem, not_found
 from dev.simulators.odk.rows import Row, encode_component

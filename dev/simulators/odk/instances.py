@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,7 +37,6 @@ class Instance:
         """meta/instanceID"""
         return self.text_of("meta", "instanceID")
 
-    @property
     def to_xml(self) -> str:
         """The XML as it came, or one that says the same."""
         if self.xml is None:
@@ -216,8 +214,3 @@ def list_files(nodes: list[Node], schema: Schema) -> list[str]:
 
     visit(nodes, schema.root)
     return sorted(found)
-
-
-def has_only_word_characters(name: str) -> bool:
-    """Whether a name can stand in XML as it is."""
-    return re.fullmatch(r"[^\W\d][\w.-]*", name) is not None

@@ -59,7 +59,7 @@ def _take(call: Call) -> Answer:
         )
     elif known.deleted_at is not None:
         raise Problem(409.19, "This submission has been deleted. You may not resubmit it.")
-    elif known.versions[0].instance.to_xml != instance.to_xml:
+    elif known.versions[0].instance.to_xml() != instance.to_xml():
         raise Problem(
             409.1,
             "A submission already exists with this ID, but with different XML. Resubmissions to attach additional "

@@ -42,7 +42,7 @@ def answer_submissions(
             return _list_submitters(form)
         if rest[0].endswith(".xml"):
             one = call.central.find_submission(form, rest[0][:-4])
-            return answer_text(one.current.instance.to_xml, "application/xml")
+            return answer_text(one.current.instance.to_xml(), "application/xml")
     if rest[1:] == ["restore"] and call.method == "POST":
         call.need("submission.restore", form.project_id)
         call.central.restore(form, rest[0], call.actor)
@@ -203,7 +203,7 @@ def _answer_one(call: Call, form: Form, rest: list[str], host: FilesHost, switch
         if version is None and rest[2].endswith(".xml"):
             version = next((v for v in one.versions if v.instance_id == rest[2][:-4]), None)
             if version is not None:
-                return answer_text(version.instance.to_xml, "application/xml")
+                return answer_text(version.instance.to_xml(), "application/xml")
         if version is None:
             raise not_found()
         if rest[3:4] == ["attachments"]:
