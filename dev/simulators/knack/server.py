@@ -157,6 +157,16 @@ class KnackSimulator(Simulator):
             table = self.store.tables[self.app.containers[container].object_key]
             table.hidden &= table.ghosts
 
+    def snapshot(self) -> dict[str, dict[str, bytes]]:
+        """All records as they are, for `restore`."""
+        with self.lock:
+            return self.store.snapshot()
+
+    def restore(self, kept: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Have a snapshot's records again and no others; none is withheld."""
+        with self.lock:
+            self.store.restore(kept)
+
     def replace_metadata(self, metadata: Mapping[str, Any]) -> None:
         """Change the app as its builder would; records stay as they are, also where a new field is missing."""
         with self.lock:
@@ -338,10 +348,11 @@ class KnackSimulator(Simulator):
 
     def _show_page(self, container: Container, request: Request) -> Answer:
         rows, page = _read_count(request, "rows_per_page", DEFAULT_ROWS), _read_count(request, "page", 1)
-        if rows > MAX_ROWS:
+        most = self.switches.max_rows
+        if rows > most:
             if self.switches.over_max_rows == "refuse":
-                raise Refusal(400, f"rows_per_page may be {MAX_ROWS} at most")
-            rows = MAX_ROWS
+                raise Refusal(400, f"rows_per_page may be {most} at most")
+            rows = most
         by = request.query.get("sort_field", "")
         sort = self.selector.check_sort(container, by, request.query.get("sort_order", "asc")) if by else ()
         ids = self.selector.select(container, request.query.get("filters", ""), sort)

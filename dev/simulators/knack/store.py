@@ -59,6 +59,18 @@ class Store:
         self.version += 1
         self._shown.clear()
 
+    def snapshot(self) -> dict[str, dict[str, bytes]]:
+        """All records as they are, for `restore`."""
+        return {key: dict(table.rows) for key, table in self.tables.items()}
+
+    def restore(self, kept: Mapping[str, Mapping[str, bytes]]) -> None:
+        """Have a snapshot's records again and no others."""
+        self.tables = {key: Table() for key in self.app.objects}
+        for key, rows in kept.items():
+            self.tables[key].rows = dict(rows)
+        self.version += 1
+        self._shown.clear()
+
     # Reading
 
     def cells(self, container: Container, column: Column) -> dict[str, Cell]:

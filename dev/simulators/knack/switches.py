@@ -10,7 +10,8 @@ from typing import Literal
 class Switches:
     """May be set anew at any time: `simulator.switches.ties = "still"`.
 
-    over_max_rows: rows_per_page above 1000 is taken as 1000, or refused.
+    max_rows: the most records a page holds (Knack's own limit is 1000; a small one makes pages of few records).
+    over_max_rows: rows_per_page above max_rows is taken as max_rows, or refused.
     current_page_as: the type of current_page in answers.
     overstate_total: added to total_records (and so to total_pages): the total is an estimate.
     pages_of_nothing: total_pages where nothing matches.
@@ -25,6 +26,7 @@ class Switches:
     view_calls_count, metadata_calls_count: towards the plan's daily limit.
     """
 
+    max_rows: int = 1000
     over_max_rows: Literal["clamp", "refuse"] = "clamp"
     current_page_as: Literal["number", "string"] = "number"
     overstate_total: int = 0

@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -235,6 +236,14 @@ class Dataset:
             else:
                 kept.pop(name, None)
         return kept
+
+    def restore(self, rows: Mapping[Any, StoredRow]) -> None:
+        """Be as it was when it had these rows."""
+        self.rows = dict(rows)
+        self.writes.clear()
+        self._pending.clear()
+        self._watched = None
+        self._show(self.rows, time.time())
 
     def clear(self) -> None:
         """The dataset itself was deleted."""

@@ -125,6 +125,16 @@ class SocrataSimulator(Simulator):
         """How many rows readers see now."""
         return len(self.visible_rows(four_by_four))
 
+    def snapshot(self, four_by_four: str) -> dict[Any, StoredRow]:
+        """The rows as they are, for `restore`."""
+        with self.lock:
+            return dict(self._datasets[four_by_four].rows)
+
+    def restore(self, four_by_four: str, rows: Mapping[Any, StoredRow]) -> None:
+        """Put a snapshot's rows back, seen by every reader; the write log and watching begin anew."""
+        with self.lock:
+            self._datasets[four_by_four].restore(rows)
+
     def watch(self, four_by_four: str) -> None:
         """Begin to note how many rows readers can see: `history`, `min_count`."""
         with self.lock:

@@ -1,0 +1,1 @@
+"""Scripts killed at every request boundary."""
