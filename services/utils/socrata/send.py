@@ -98,7 +98,8 @@ class Sender:
     """Sends rows and deletions, one batch at a time.
 
     saved: rows that surely are in the dataset. created: how many of them the portal says were new. deleted:
-    rows that were there and went. refused: keys of rows the portal would not take (`on_refused` was told).
+    rows that were there and went. errors: deletions counted as errors: the row was not there, or it still is;
+    the answer does not say which. refused: keys of rows the portal would not take (`on_refused` was told).
     """
 
     def __init__(
@@ -109,6 +110,7 @@ class Sender:
         self.saved = 0
         self.created = 0
         self.deleted = 0
+        self.errors = 0
         self.refused: set[str] = set()
         self._row_id: str = dataset.row_id
         self._total = total
@@ -178,7 +180,7 @@ class Sender:
             raise self._explain(self._suspects[0][1])
 
     def delete(self, items: Iterable[Item]) -> None:
-        """Send deletions in batches. An error there only says that the row was not there any more.
+        """Send deletions in batches. An error there mostly says that the row was not there any more (see `errors`).
 
         Raises: PublishError, also where the portal refuses single deletions.
         """
@@ -268,6 +270,7 @@ class Sender:
     def _note(self, part: list[Item], answer: Answer, deleting: bool) -> None:
         if deleting:
             self.deleted += answer.deleted
+            self.errors += answer.errors
         else:
             self.saved += len(part)
             self._good = part[-1].body

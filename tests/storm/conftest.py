@@ -1,0 +1,5 @@
+"""The world of tests/days.py."""
+
+from tests.days import days
+
+__all__ = ["days"]
