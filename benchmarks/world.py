@@ -103,7 +103,9 @@ class World:
 
     def empty_store(self) -> None:
         """No document and no run, as after set-up."""
-        self.stack.execute("truncate api.knack, api.runs, api.rejects, api.load_pages restart identity cascade")
+        self.stack.execute(
+            "truncate api.knack, api.runs, api.rejects, api.load_pages restart identity cascade"
+        )
         self.stack.execute("checkpoint")
 
     def _read_servers(self) -> dict[str, float]:

@@ -25,7 +25,15 @@ def run(records: int, repeats: int) -> bool:
             turns.append(run_turn(world))
             print("  ".join(f"{way}: {turns[-1][way].seconds:.1f} s" for way in WAYS), flush=True)
     print()
-    head = [f"{records:,} records", "seconds", "of limit", "own CPU s", "simulators", "PostgREST", "PostgreSQL"]
+    head = [
+        f"{records:,} records",
+        "seconds",
+        "of limit",
+        "own CPU s",
+        "simulators",
+        "PostgREST",
+        "PostgreSQL",
+    ]
     rows = []
     for way in WAYS:
         steps = [turn[way] for turn in turns]

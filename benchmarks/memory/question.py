@@ -43,7 +43,17 @@ def measure(records: int) -> dict[str, Figures]:
     with open_world(records) as world:
         for name, script in STEPS:
             found[name] = world.run(script)
-    head = ["records", "read", "changed", "refused", "seconds", "CPU s", "simulators", "PostgREST", "PostgreSQL"]
+    head = [
+        "records",
+        "read",
+        "changed",
+        "refused",
+        "seconds",
+        "CPU s",
+        "simulators",
+        "PostgREST",
+        "PostgreSQL",
+    ]
     rows = []
     for name, step in found.items():
         said = step.summary

@@ -1,0 +1,1 @@
+"""What does a run cost that finds nothing new?"""
