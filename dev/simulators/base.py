@@ -298,6 +298,12 @@ def _handler_of(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
         def log_message(self, format: str, *args: Any) -> None:
             """The request log is `simulator.requests`."""
 
+        def handle_expect_100(self) -> bool:
+            """Say at once that the body may come: what is buffered is not said."""
+            go_on = super().handle_expect_100()
+            self.wfile.flush()
+            return go_on
+
         def _serve(self) -> None:
             parts = urlsplit(self.path)
             length = int(self.headers.get("Content-Length") or 0)

@@ -344,7 +344,7 @@ class HttpSession:
         body: str,
         code: str,
     ) -> ServiceError:
-        return _mixed(self.error, kind)(message, status, body, code)
+        return build_failure(self.error, kind, message, status, body, code)
 
 
 def _open_session() -> requests.Session:
@@ -384,11 +384,23 @@ def _read_body(
     return response
 
 
+def build_failure(
+    error: type[ServiceError],
+    kind: type[RequestRefused] | type[OutcomeUnknown],
+    message: str,
+    status: int = 0,
+    body: str = "",
+    code: str = "",
+) -> ServiceError:
+    """An error to raise that is both the system's own and the kind of failure, so that either can be caught."""
+    failure: ServiceError = _mixed(error, kind)(message, status, body, code)
+    return failure
+
+
 _MIXED: dict[tuple[type, type], type] = {}
 
 
 def _mixed(error: type[ServiceError], kind: type) -> Any:
-    """A class that is both the system's error and the kind of failure, so that either can be caught."""
     if (error, kind) not in _MIXED:
         _MIXED[error, kind] = type(f"{error.__name__}{kind.__name__}", (kind, error), {})
     return _MIXED[error, kind]

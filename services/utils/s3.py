@@ -1,0 +1,522 @@
+"""S3: objects put, found, listed, deleted and linked to; Amazon's, MinIO's or moto's.
+
+boto3 speaks to it. What may be repeated is decided here all the same, with the waits of `session.py`: its own
+retries know neither this process' patience nor answers that are none (a proxy's page under a status of 200 is
+an empty listing to it).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, BinaryIO
+from urllib.parse import quote
+
+from services.utils.env import S3Settings
+from services.utils.errors import ConfigError, OutcomeUnknown, PublishError, RequestFailed, RequestRefused
+from services.utils.session import Backoff, Waits, build_failure, pause
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+log = logging.getLogger(__name__)
+
+# Uploads of unknown size go in parts; Amazon takes 10,000 of them, each but the last of 5 MB or more.
+PART_BYTES = 8 * 1024 * 1024
+LONGEST_KEY = 1024
+LONGEST_LINK_S = 7 * 24 * 3600
+# Hidden behind a load balancer or under load, a third of requests may fail for a while.
+BACKOFF = Backoff(attempts=12, factor_s=0.3, max_wait_s=8.0, deadline_s=240.0)
+_AGAIN = frozenset({"SlowDown", "TooManyRequests", "429", "RequestLimitExceeded"})
+_UNKNOWN = frozenset(
+    {
+        "RequestTimeout",
+        "InternalError",
+        "ServiceUnavailable",
+        "OperationAborted",
+        "ConditionalRequestConflict",
+        # The body did not come through as it was sent.
+        "BadDigest",
+        "XAmzContentSHA256Mismatch",
+        "IncompleteBody",
+    }
+)
+_MEANINGS = {
+    "NoSuchBucket": "there is no such bucket; check AWS_BUCKET_NAME and AWS_ENDPOINT_URL_S3",
+    "InvalidBucketName": "that is no bucket's name; check AWS_BUCKET_NAME",
+    "InvalidAccessKeyId": "the key is not known; check AWS_ACCESS_KEY",
+    "SignatureDoesNotMatch": "the signature is refused; check AWS_SECRET_KEY",
+    "ExpiredToken": "the sign-in has expired",
+    "RequestTimeTooSkewed": "the clock of this machine is wrong",
+    "AccessDenied": "the key may not do this; it needs to list the bucket and to read, write and delete its objects",
+    "403": "the key may not do this, or is not known; it needs to list the bucket and to read and write its objects",
+    "PermanentRedirect": "the bucket is in another region; check AWS_REGION",
+    "KeyTooLongError": "the object's key is too long",
+    "EntityTooLarge": "the object is too large",
+}
+_MD5 = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object as the bucket tells of it; content_type and metadata are not told by a listing."""
+
+    key: str
+    size: int
+    etag: str
+    content_type: str = ""
+    metadata: dict[str, str] = field(default_factory=dict)
+    modified_at: dt.datetime | None = None
+
+    @property
+    def md5(self) -> str:
+        """MD5 of its bytes as hex digits: as we noted it, else the ETag where that is one; "" if not known."""
+        noted = self.metadata.get("md5", "")
+        return noted or (self.etag if _MD5.fullmatch(self.etag) and "encrypted" not in self.metadata else "")
+
+
+def encode_part(part: str) -> str:
+    """A part of a key that every S3, URL and shell takes: letters, digits, `-`, `_`, `.` stay, other bytes become =XX.
+
+    Dots stay unless there is nothing else. Two different parts never become one; `decode_part` gives the part back.
+    """
+    if not part.strip("."):
+        return "".join(f"={byte:02X}" for byte in part.encode())
+    return "".join(
+        one
+        if one.isascii() and (one.isalnum() or one in "-_.")
+        else "".join(f"={byte:02X}" for byte in _utf8(one))
+        for one in part
+    )
+
+
+def decode_part(part: str) -> str:
+    """What `encode_part` was given.
+
+    Raises: ValueError if the part was cut because its key was too long, or never came from there.
+    """
+    pieces = re.split(r"=([0-9A-F]{2})", part)
+    if any("=" in piece for piece in pieces[::2]):
+        raise ValueError(f"{part!r} cannot be decoded")
+    return b"".join(
+        bytes.fromhex(piece) if number % 2 else piece.encode() for number, piece in enumerate(pieces)
+    ).decode("utf-8", "surrogatepass")
+
+
+def build_key(prefix: str, *parts: str) -> str:
+    """A key: the prefix as it is, then the parts, each encoded.
+
+    Too long a key has its longest parts cut; these end in == and a digest of the whole part.
+    """
+    encoded = [encode_part(part) for part in parts]
+    for index in sorted(range(len(parts)), key=lambda number: -len(encoded[number])):
+        if len("/".join([prefix, *encoded])) <= LONGEST_KEY:
+            break
+        if len(encoded[index]) > 100:
+            start = re.sub(r"=.?$", "", encoded[index][:60])
+            encoded[index] = f"{start}=={hashlib.sha256(_utf8(parts[index])).hexdigest()[:32]}"
+    return "/".join([*filter(None, [prefix]), *encoded])
+
+
+class Bucket:
+    """One bucket. Safe to use by several threads."""
+
+    def __init__(self, client: Any, name: str, where: str = "S3", backoff: Backoff = BACKOFF) -> None:
+        self._client = client
+        self.name = name
+        self._where = where
+        self._backoff = backoff
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def check(self) -> None:
+        """Make sure that the bucket is there and lets itself be listed.
+
+        Raises: PublishError.
+        """
+        self._list_page("", "", 1)
+
+    def put(
+        self,
+        key: str,
+        body: BinaryIO,
+        *,
+        size: int,
+        md5: str,
+        content_type: str,
+        metadata: dict[str, str] | None = None,
+        file_name: str = "",
+    ) -> StoredObject:
+        """Store an object in one request: it is there whole, or it is not.
+
+        Args:
+            body: read from its start, again with each try. md5: of its bytes, as hex digits; S3 checks them by it.
+            metadata: kept with the object; ASCII. file_name: what a browser is to call it.
+        Raises: PublishError.
+        """
+        noted = {**(metadata or {}), "md5": md5}
+        more: dict[str, Any] = {}
+        if file_name:
+            more["ContentDisposition"] = f"inline; filename*=UTF-8''{quote(_utf8(file_name), safe='')}"
+
+        def check(answer: dict[str, Any]) -> str:
+            etag = _read_etag(answer)
+            if not etag:
+                return "the answer tells no ETag"
+            encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
+            return "S3 stored other bytes than were sent" if _differs(etag, md5) and not encrypted else ""
+
+        answer = self._call(
+            "put_object",
+            key,
+            check=check,
+            before=lambda: body.seek(0),
+            Key=key,
+            Body=body,
+            ContentLength=size,
+            ContentMD5=base64.b64encode(bytes.fromhex(md5)).decode(),
+            ContentType=content_type,
+            Metadata=noted,
+            **more,
+        )
+        return StoredObject(key, size, _read_etag(answer), content_type, noted)
+
+    def put_stream(
+        self,
+        key: str,
+        pieces: Iterable[bytes],
+        *,
+        content_type: str,
+        metadata: dict[str, str] | None = None,
+    ) -> StoredObject:
+        """Store an object of unknown size, a part at a time in memory; it is there whole, or it is not.
+
+        Returns: the object, with "md5" of its bytes in `metadata`.
+        Raises: PublishError; what `pieces` raises. What was sent of it is taken back then.
+        """
+        parts = _join_pieces(pieces)
+        first = next(parts, b"")
+        second = next(parts, None)
+        digest = hashlib.md5(first)
+        if second is None:
+            return self.put(
+                key,
+                io.BytesIO(first),
+                size=len(first),
+                md5=digest.hexdigest(),
+                content_type=content_type,
+                metadata=metadata,
+            )
+        upload = self._call(
+            "create_multipart_upload",
+            key,
+            check=lambda answer: "" if answer.get("UploadId") else "the answer names no upload",
+            Key=key,
+            ContentType=content_type,
+            Metadata=metadata or {},
+        )["UploadId"]
+        try:
+            sent = [self._put_part(key, upload, 1, first)]
+            size = len(first)
+            part: bytes | None = second
+            while part is not None:
+                digest.update(part)
+                size += len(part)
+                sent.append(self._put_part(key, upload, len(sent) + 1, part))
+                part = next(parts, None)
+            etag = self._complete(key, upload, sent, size)
+        except BaseException:
+            self._abort(key, upload)
+            raise
+        return StoredObject(key, size, etag, content_type, {**(metadata or {}), "md5": digest.hexdigest()})
+
+    def find(self, key: str) -> StoredObject | None:
+        """An object with all that is told of it, or None if it is not there.
+
+        Raises: PublishError.
+        """
+        try:
+            answer = self._call(
+                "head_object",
+                key,
+                check=lambda answer: "" if _read_etag(answer) else "the answer tells no ETag",
+                Key=key,
+            )
+        except RequestRefused as error:
+            if error.status == 404:
+                return None
+            raise
+        metadata = dict(answer.get("Metadata") or {})
+        if answer.get("ServerSideEncryption", "AES256") != "AES256":
+            metadata["encrypted"] = "yes"
+        return StoredObject(
+            key,
+            int(answer["ContentLength"]),
+            _read_etag(answer),
+            answer.get("ContentType", ""),
+            metadata,
+            answer.get("LastModified"),
+        )
+
+    def list(self, prefix: str = "") -> Iterator[StoredObject]:
+        """The objects whose key begins so, in the order of their keys.
+
+        Raises: PublishError.
+        """
+        token = ""
+        while True:
+            answer = self._list_page(prefix, token)
+            for one in answer.get("Contents") or []:
+                yield StoredObject(
+                    one["Key"], int(one["Size"]), _read_etag(one), modified_at=one.get("LastModified")
+                )
+            token = answer.get("NextContinuationToken") or ""
+            if not answer.get("IsTruncated") or not token:
+                return
+
+    def delete(self, keys: Iterable[str]) -> int:
+        """Delete objects, one by one: what all servers know. Those that are not there count too.
+
+        Raises: PublishError at the first one that cannot be deleted.
+        """
+        count = 0
+        for key in keys:
+            self._call("delete_object", key, check=_check_deleted, Key=key)
+            count += 1
+        return count
+
+    def build_link(self, key: str, lifetime_s: int) -> str:
+        """A link by which anybody can read the object for some time. Nothing is sent, and nothing checked.
+
+        Raises: ConfigError if the time is longer than S3 allows.
+        """
+        if lifetime_s > LONGEST_LINK_S:
+            raise ConfigError("A link lasts 7 days at most. None was made. Give a shorter --lifetime.")
+        link: str = self._client.generate_presigned_url(
+            "get_object", Params={"Bucket": self.name, "Key": key}, ExpiresIn=lifetime_s
+        )
+        return link
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    def _list_page(self, prefix: str, token: str, rows: int = 1000) -> dict[str, Any]:
+        more: dict[str, Any] = {"ContinuationToken": token} if token else {}
+        return self._call(
+            "list_objects_v2",
+            f"{prefix}*",
+            check=lambda answer: "" if answer.get("Name") == self.name else "the answer is no listing",
+            Prefix=prefix,
+            MaxKeys=rows,
+            **more,
+        )
+
+    def _put_part(self, key: str, upload: str, number: int, part: bytes) -> dict[str, Any]:
+        md5 = hashlib.md5(part)
+        answer = self._call(
+            "upload_part",
+            f"{key}, part {number}",
+            check=lambda answer: "" if _read_etag(answer) else "the answer tells no ETag",
+            Key=key,
+            UploadId=upload,
+            PartNumber=number,
+            Body=part,
+            ContentMD5=base64.b64encode(md5.digest()).decode(),
+        )
+        return {"PartNumber": number, "ETag": answer["ETag"], "md5": md5.digest()}
+
+    def _complete(self, key: str, upload: str, sent: Sequence[dict[str, Any]], size: int) -> str:
+        try:
+            answer = self._call(
+                "complete_multipart_upload",
+                key,
+                check=lambda answer: "" if _read_etag(answer) else "the answer tells no ETag",
+                Key=key,
+                UploadId=upload,
+                MultipartUpload={"Parts": [{n: part[n] for n in ("PartNumber", "ETag")} for part in sent]},
+            )
+        except RequestRefused as error:
+            # It may have been completed by a try whose answer was lost: then the upload is not there any more.
+            whole = hashlib.md5(b"".join(part["md5"] for part in sent)).hexdigest()
+            found = self.find(key) if error.code == "NoSuchUpload" else None
+            if found is None or found.size != size or found.etag != f"{whole}-{len(sent)}":
+                raise
+            return found.etag
+        return _read_etag(answer)
+
+    def _abort(self, key: str, upload: str) -> None:
+        try:
+            self._call("abort_multipart_upload", key, Key=key, UploadId=upload)
+        except (RequestFailed, ConfigError) as error:
+            log.warning("what was sent of %s could not be taken back: %s", key, error)
+
+    def _call(
+        self,
+        operation: str,
+        what: str,
+        *,
+        check: Callable[[dict[str, Any]], str] = lambda answer: "",
+        before: Callable[[], object] = lambda: None,
+        **arguments: Any,
+    ) -> dict[str, Any]:
+        """One operation on the bucket until it has an answer. All of them may be repeated.
+
+        check: what is wrong with an answer, "" if nothing. before: called before each try.
+        """
+        from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
+        from urllib3.exceptions import HTTPError
+
+        where = f"{self._where} {operation} {self.name}/{what}"
+        waits = Waits(self._backoff)
+        tries = failures = 0
+        while True:
+            tries += 1
+            before()
+            status, code, counts = 0, "", True
+            try:
+                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.name, **arguments)
+                reason = check(answer)
+                if not reason:
+                    return answer
+            except ClientError as error:
+                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+                code = str(error.response.get("Error", {}).get("Code", ""))
+                reason = _MEANINGS.get(code) or (_name_status(status) if code in ("", str(status)) else code)
+                counts = code not in _AGAIN
+                if counts and code not in _UNKNOWN and status < 500 and status != 408:
+                    raise build_failure(
+                        PublishError, RequestRefused, f"{where}: {status} {reason}", status, code=code
+                    ) from error
+            except (BotoCoreError, ResponseParserError, HTTPError) as error:
+                reason = _name_failure(error)
+            failures += counts
+            said = f"{where}: {f'{status} ' if status else ''}{reason}"
+            wait_s = waits.find_next() if failures < self._backoff.attempts else None
+            if wait_s is None:
+                raise build_failure(
+                    PublishError, OutcomeUnknown, f"{said}; gave up after {tries} tries", status, code=code
+                )
+            log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
+            pause(wait_s)
+
+
+def connect(settings: S3Settings) -> Bucket:
+    """The bucket that the environment names. Nothing is sent yet.
+
+    Raises: ConfigError if boto3 is not installed, or cannot work with the settings.
+    """
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
+    except ImportError as error:
+        raise ConfigError(
+            "boto3 is not installed, which speaks to S3. Nothing was sent. "
+            "Install it: pip install 'record-services[s3]'."
+        ) from error
+    config = Config(
+        signature_version="s3v4",
+        connect_timeout=10,
+        read_timeout=60,
+        max_pool_connections=settings.max_workers + 2,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        # Newer kinds of checksums are not known to every server; every body goes with its MD5 instead.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        # A server of one's own has no host name for each bucket.
+        s3={"addressing_style": "path" if settings.endpoint else "auto"},
+    )
+    try:
+        client = boto3.session.Session().client(
+            "s3",
+            aws_access_key_id=settings.access_key or None,
+            aws_secret_access_key=settings.secret_key or None,
+            region_name=settings.region or None,
+            endpoint_url=settings.endpoint or None,
+            config=config,
+        )
+    except (BotoCoreError, ValueError) as error:
+        raise ConfigError(
+            f"boto3 cannot work with these settings: {type(error).__name__}. Nothing was sent. "
+            "Look at AWS_REGION, AWS_ENDPOINT_URL_S3 and boto3's own files."
+        ) from error
+    return Bucket(client, settings.bucket)
+
+
+def _name_failure(error: Exception) -> str:
+    """Words for an operation without an answer. Raises: ConfigError where none can come."""
+    from botocore import exceptions
+
+    if isinstance(
+        error,
+        exceptions.NoCredentialsError
+        | exceptions.PartialCredentialsError
+        | exceptions.CredentialRetrievalError
+        | exceptions.TokenRetrievalError
+        | exceptions.ProfileNotFound,
+    ):
+        raise ConfigError(
+            "There is no sign-in for S3. Nothing was sent. "
+            "Set AWS_ACCESS_KEY and AWS_SECRET_KEY, or what boto3 reads itself."
+        ) from error
+    if isinstance(error, exceptions.ParamValidationError):
+        raise ConfigError(
+            "boto3 takes neither this bucket's name nor key. Nothing was sent. Check AWS_BUCKET_NAME."
+        ) from error
+    if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
+        return "no connection (is it running at this address?)"
+    if isinstance(error, exceptions.ReadTimeoutError):
+        return "no answer in time"
+    if isinstance(error, exceptions.SSLError):
+        return "the TLS handshake failed (wrong scheme or untrusted certificate)"
+    if isinstance(error, exceptions.ResponseStreamingError | exceptions.IncompleteReadError):
+        return "the answer was cut short"
+    return "the connection was lost or the answer cannot be read"
+
+
+def _name_status(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase.lower()
+    except ValueError:
+        return "refused"
+
+
+def _read_etag(answer: dict[str, Any]) -> str:
+    return str(answer.get("ETag") or "").strip('"')
+
+
+def _differs(etag: str, md5: str) -> bool:
+    return bool(_MD5.fullmatch(etag)) and etag != md5
+
+
+def _check_deleted(answer: dict[str, Any]) -> str:
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    return "" if status == 204 else f"{status} is no answer to a deletion"
+
+
+def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces of any size as parts of PART_BYTES; larger ones after each thousand, so that 10,000 last for all."""
+    held: list[bytes] = []
+    size = number = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        while size >= (wanted := PART_BYTES << number // 1000):
+            whole = b"".join(held)
+            yield whole[:wanted]
+            held, size = [whole[wanted:]], size - wanted
+            number += 1
+    if size or not number:
+        yield b"".join(held)
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
