@@ -184,13 +184,22 @@ def test_anon__nothing_at_all(filled: stacks.Stack) -> None:
     assert not [name for name in (*TABLES, *FUNCTIONS) if name in description.text.replace("postgrest", "")]
     assert ask(filled, "", "POST", "/rpc/watermark", json={}).status_code == 401
     assert ask(filled, "", "POST", json={**KEY, "record": {}}).status_code == 401
+    # Neither by name nor as one of everybody.
     grants = filled.execute("""
-        select c.oid::regclass::text from pg_class c, aclexplode(c.relacl) g
-        where g.grantee::regrole::text = 'anon'
-        union all select nspname from pg_namespace n, aclexplode(n.nspacl) g
-        where g.grantee::regrole::text = 'anon'
-        union all select proname from pg_proc p, aclexplode(p.proacl) g
-        where g.grantee::regrole::text = 'anon'
+        with granted as (
+            select c.oid::regclass::text as what, g.grantee
+            from pg_class c, aclexplode(c.relacl) g
+            where c.relnamespace::regnamespace::text in ('api', 'bi', 'store')
+            union all
+            select n.nspname, g.grantee
+            from pg_namespace n, aclexplode(n.nspacl) g
+            where n.nspname in ('api', 'bi', 'store')
+            union all
+            select p.proname, g.grantee
+            from pg_proc p, aclexplode(p.proacl) g
+            where p.pronamespace::regnamespace::text in ('api', 'bi', 'store')
+        )
+        select * from granted where grantee = 0 or grantee = 'anon'::regrole
     """)
     assert grants == []
 
