@@ -101,11 +101,14 @@ def read_parts(geometry: Any) -> list[list[list[float]]] | None:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    kind = type(value)
+    return (kind is int or kind is float) and math.isfinite(value)
 
 
 def _normalise_text(value: Any) -> Any:
-    text = value if isinstance(value, str) or value is None else str(value)
+    if value is None:
+        return None
+    text = value if type(value) is str else str(value)
     return text if text and not text.isspace() else None
 
 

@@ -78,7 +78,7 @@ def compile_converter(field: LayerField, *, guard_html: bool = True) -> Convert:
     nullable = field.nullable
 
     def convert(value: Any) -> Any:
-        if value is None or value == "" or value == [] or value == {}:
+        if not value and (value is None or value == "" or value == [] or value == {}):
             out = None
         else:
             out = inner(value)
@@ -148,7 +148,7 @@ def _compile_text(length: int, guard_html: bool) -> Convert:
         if not text or text.isspace():
             return None
         try:
-            units = count_utf16(text)
+            units = len(text) if text.isascii() else count_utf16(text)
         except UnicodeEncodeError:
             raise Unfit("holds half of a character (a lone surrogate)") from None
         if length and units > length:
