@@ -3,7 +3,7 @@
 python services/records_to_agol.py -a data-tracker -c object_31 -e prod --since-last
 """
 
-from services.utils import agol, cli, containers, env, knack, runs
+from services.utils import agol, cli, containers, env, runs, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -12,33 +12,28 @@ from services.utils.store import Store
 def main(args: cli.Args) -> cli.Summary:
     """Read documents, shape them as features, bring the layer in step."""
     config = containers.read_config(cli.config_folder())
-    container = containers.find_container(config, args.app_name, args.container, args.env)
+    container = containers.find_container(config, args.app_name, args.container, args.env, containers.SYSTEMS)
     service = container.require("service_id", "publish to ArcGIS Online")
     layer_id = container.require("layer_id", "publish to ArcGIS Online")
-    settings = env.load(["knack_app", "store", "agol"])
-    store = Store(PostgREST(settings.store), "knack", settings.knack.app_id, container.id)
+    settings = env.load([f"{container.system}_app", "store", "agol"])
+    place = sources.find_place(container, settings)
+    store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
     with runs.record_run(store.postgrest, args, f"agol:{service}/{container.item_type}/{layer_id}") as run:
-        app = knack.open_app(store.require_metadata())
-        formatter = knack.compile_formatter(
-            app,
-            container.id,
-            location_fields=container.location_fields,
-            fields=container.fields,
-            exclude_fields=container.exclude_fields,
-        )
+        rows = sources.open_rows(container, store)
         login = settings.agol
         portal = agol.connect(login.url, login.username, login.password, login.client)
         layer = agol.open_layer(portal, service, layer_id, container.item_type)
         documents = store.read(since=run.since_text)
         run.counts = agol.publish(
-            knack.format_rows(run.watch(documents), formatter, on_reject=run.reject),
+            rows.format(run.watch(documents), on_reject=run.reject),
             layer,
             key_field=container.upsert_matching_field,
-            location_field=knack.name_places(formatter) if container.item_type == "layer" else None,
+            location_field=rows.name_places(layer.place),
             replace=run.is_full,
             guard=DeleteGuard(args.max_delete_pct, args.allow_empty),
             dry_run=args.dry_run,
             on_reject=run.reject,
+            parts=rows.parts,
         )
     return run.summary()
 

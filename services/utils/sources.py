@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from services.utils import knack, loading, odk, submissions
@@ -13,8 +14,9 @@ from services.utils.containers import Container, find_container
 from services.utils.env import OdkSettings, Settings
 from services.utils.errors import ConfigError, ServiceError
 from services.utils.guard import DeleteGuard
+from services.utils.parts import Parts
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts
+from services.utils.records import Counts, Row
 from services.utils.runs import Run
 from services.utils.store import Store, decode_metadata
 from services.utils.store import load_metadata as keep_metadata
@@ -126,6 +128,59 @@ def load_records(
         loading.load_all(store, source, run, guard, dry_run=dry_run)
     else:
         loading.load_changes(store, source, run, guard, dry_run=dry_run)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How a container's documents become rows.
+
+    format: (documents, on_reject=...) -> rows. name_places: the row names that give a layer of a kind of geometry its
+    places, None where none does. parts: for a repeat's rows, what an incremental publish needs; it serves one publish.
+    """
+
+    format: Callable[..., Iterator[Row]]
+    name_places: Callable[[str], list[str] | None]
+    parts: Parts | None = None
+
+
+def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = ()) -> Rows:
+    """The shaping of a container's documents, by the metadata in the store.
+
+    geo_columns: the destination's columns for places; Knack's addresses of these names come with coordinates.
+    Raises: StoreError if there is no metadata; ConfigError if a setting names a field or repeat that is not there.
+    """
+    chosen: dict[str, Any] = {"fields": container.fields, "exclude_fields": container.exclude_fields}
+    if container.system == "odk":
+        form = odk.open_form(store.require_metadata())
+        if form.encrypted:
+            log.warning("%s is encrypted: its rows hold what Central adds, and no answers", container.where)
+        if container.repeat and container.upsert_matching_field != "id":
+            raise ConfigError(
+                f"{container.where} publishes the repeat {container.repeat!r}, whose rows are matched by id, not by "
+                f"{container.upsert_matching_field!r}. Nothing was sent. Take upsert_matching_field out of "
+                "config/odk.py."
+            )
+        shape = odk.compile_formatter(
+            form, repeat=container.repeat, location_fields=container.location_fields, **chosen
+        )
+        parts = shape.build_parts()
+        return Rows(partial(odk.format_rows, formatter=shape, parts=parts), shape.name_places, parts)
+    app = knack.open_app(store.require_metadata())
+    addresses = knack.find_addresses(app, container.id, geo_columns, **chosen)
+    formatter = knack.compile_formatter(
+        app, container.id, location_fields=[*container.location_fields, *addresses], **chosen
+    )
+    return Rows(
+        partial(knack.format_rows, formatter=formatter), partial(_name_addresses, container, formatter)
+    )
+
+
+def _name_addresses(container: Container, formatter: knack.RowFormatter, shape: str) -> list[str] | None:
+    """An address is a point: lines and polygons are left alone."""
+    places = knack.name_places(formatter)
+    if places and shape not in ("", "point", "multipoint"):
+        log.warning("%s: the layer holds %s geometry, which addresses do not give", container.where, shape)
+    return places if shape in ("point", "multipoint") else None
 
 
 def name_metadata(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 KEYS_PER_QUERY = 100
 WHERE_CHARS = 50_000
+_LIKE_SIGN = re.compile(r"[%_\[\]^\\]")
 NEEDED = ("Create", "Update", "Delete", "Query")
 # Geometry types that can be published, by our name for them.
 PLACES = {
@@ -226,6 +228,16 @@ def read_by_keys(
     """The features that hold one of `keys`, as `read_features`; text is compared as the server does."""
     for clause in _where_in(key, keys):
         yield from read_features(layer, [key.name, *fields], geometry=geometry, where=clause)
+
+
+def read_by_beginnings(
+    layer: Layer, key: LayerField, texts: Sequence[str], fields: Sequence[str] = (), *, geometry: bool = False
+) -> Iterator[dict[str, Any]]:
+    """The features whose key begins with one of `texts`, and perhaps others; as `read_features`, each once."""
+    # A sign that LIKE would read in its own way becomes any one sign.
+    patterns = [_LIKE_SIGN.sub("_", text).replace("'", "''") for text in texts]
+    clause = " OR ".join(f"{key.name} LIKE '{pattern}%'" for pattern in patterns)
+    yield from read_features(layer, [key.name, *fields], geometry=geometry, where=clause)
 
 
 def _where_in(key: LayerField, keys: Sequence[str]) -> Iterator[str]:

@@ -13,9 +13,17 @@ import msgspec
 from services.utils.agol.compare import Comparer, pack_note, unpack_note
 from services.utils.agol.edits import Edit, set_oid
 from services.utils.agol.features import FeatureBuilder, find_fold, fold_key
-from services.utils.agol.layer import Layer, LayerField, count_features, read_by_keys, read_features
+from services.utils.agol.layer import (
+    Layer,
+    LayerField,
+    count_features,
+    read_by_beginnings,
+    read_by_keys,
+    read_features,
+)
 from services.utils.agol.values import Unfit
 from services.utils.errors import ConfigError, PublishError
+from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.session import pause
 from services.utils.spool import Spool
@@ -23,6 +31,8 @@ from services.utils.spool import Spool
 log = logging.getLogger(__name__)
 
 _BATCH = 1000
+# Documents whose features are asked for by the beginnings of their keys; of more than so many all is read.
+_OWNERS_A_QUERY, _PARTS_ASKED_FOR = 50, 1000
 
 
 @dataclass
@@ -160,12 +170,33 @@ def plan_replace(
     return plan
 
 
-def plan_changes(layer: Layer, built: Rows, *, counts: Counts, on_reject: OnReject) -> Plan:
-    """Compare the rows with the features of their keys; of the others nothing is read and nothing goes."""
+def plan_changes(
+    layer: Layer, built: Rows, *, parts: Parts | None = None, counts: Counts, on_reject: OnReject
+) -> Plan:
+    """Compare the rows with the features of their keys; of the others nothing goes.
+
+    parts: then the rows are compared with all features of the documents that came.
+    """
     builder = built.builder
     comparer = _build_comparer(layer, builder)
-    fields = _read_names(builder)
     plan = Plan(Spool())
+    there = _read_features_of_rows(layer, built) if parts is None else _read_parts(layer, builder, parts)
+    for feature in there:
+        _note_there(plan, comparer, builder.key, feature)
+    plan.there = count_features(layer)
+    _sort_rows(plan, built, comparer, counts, on_reject)
+    # Only features of this run's rows were read: those that no row wants are of deleted ones.
+    for key, note in plan.state.unwanted():
+        plan.state.put("delete", key, _pack(key, unpack_note(note).oid))
+    plan.removed = plan.state.count_unwanted()
+    plan.wanted = plan.there - plan.removed + plan.state.count("add")
+    _add_copies(plan)
+    return plan
+
+
+def _read_features_of_rows(layer: Layer, built: Rows) -> Iterator[dict[str, Any]]:
+    """The features of the rows' keys, deleted rows included."""
+    builder = built.builder
     keys = itertools.chain(
         (key for key, _ in built.spool.take("row")),
         (key for key, _ in built.spool.take("refused")),
@@ -175,19 +206,35 @@ def plan_changes(layer: Layer, built: Rows, *, counts: Counts, on_reject: OnReje
     while batch := list(itertools.islice(keys, _BATCH)):
         fresh = [key for key in batch if ours.there(fold_key(key))]
         folded = set(map(fold_key, fresh))
-        for feature in read_by_keys(layer, builder.key, fresh, fields, geometry=bool(builder.location_names)):
+        for feature in read_by_keys(
+            layer, builder.key, fresh, _read_names(builder), geometry=bool(builder.location_names)
+        ):
             if find_fold(feature, builder.key) in folded:
-                _note_there(plan, comparer, builder.key, feature)
+                yield feature
     ours.close()
-    plan.there = count_features(layer)
-    _sort_rows(plan, built, comparer, counts, on_reject)
-    # Only keys of this run were read: those that no row wants are of deleted rows.
-    for key, note in plan.state.unwanted():
-        plan.state.put("delete", key, _pack(key, unpack_note(note).oid))
-    plan.removed = plan.state.count_unwanted()
-    plan.wanted = plan.there - plan.removed + plan.state.count("add")
-    _add_copies(plan)
-    return plan
+
+
+def _read_parts(layer: Layer, builder: FeatureBuilder, parts: Parts) -> Iterator[dict[str, Any]]:
+    """Every feature of a row of the documents that came, whether it came again or not.
+
+    Raises: ConfigError if the layer's key is no text.
+    """
+    if builder.key.type != "String":
+        raise ConfigError(
+            f"{layer.where}: the rows of a repeat are matched by a text, and the field {builder.key.name} is of type "
+            f"{builder.key.type}. Nothing was sent. Make it a text field."
+        )
+    fields, geometry = _read_names(builder), bool(builder.location_names)
+    owners = parts.owners()
+    if parts.count() > _PARTS_ASKED_FOR:
+        found = read_features(layer, fields, geometry=geometry)
+        yield from (feature for feature in found if parts.owns(str(feature["attributes"][builder.key.name])))
+        return
+    while batch := list(itertools.islice(owners, _OWNERS_A_QUERY)):
+        for feature in read_by_beginnings(layer, builder.key, batch, fields, geometry=geometry):
+            # One that begins like two documents' ids comes twice, and belongs to one.
+            if parts.find_owner(str(feature["attributes"][builder.key.name])) in batch:
+                yield feature
 
 
 def _build_comparer(layer: Layer, builder: FeatureBuilder) -> Comparer:

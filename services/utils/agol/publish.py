@@ -16,6 +16,7 @@ from services.utils.agol.plan import build_rows, plan_changes, plan_replace
 from services.utils.agol.verify import verify
 from services.utils.errors import PublishError
 from services.utils.guard import DeleteGuard
+from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Row
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ def publish(
     dry_run: bool = False,
     on_reject: OnReject,
     pauses_s: Sequence[float] = PAUSES_S,
+    parts: Parts | None = None,
 ) -> Counts:
     """Bring a layer or table in step with rows.
 
@@ -46,6 +48,8 @@ def publish(
         guard: asked before the first edit is sent, also in a dry run.
         dry_run: everything is read and compared, nothing is sent.
         on_reject: is given each row that does not fit or that the server refused. Its old feature stays.
+        parts: where rows are parts of documents: with replace=False, features of the documents that came go
+            where no row of theirs has the key. Closed in the end.
         pauses_s: waits, growing, before the layer is looked at again where a look did not agree.
     Returns: what was done (dry run: would be done), in records; `deleted` includes second copies of a key.
     Raises: ConfigError if the layer has no field for the key or no row has the location field; PublishError
@@ -58,8 +62,10 @@ def publish(
     if replace:
         plan = plan_replace(layer, built, pauses_s=pauses_s, counts=counts, on_reject=on_reject)
     else:
-        plan = plan_changes(layer, built, counts=counts, on_reject=on_reject)
+        plan = plan_changes(layer, built, parts=parts, counts=counts, on_reject=on_reject)
     built.spool.close()
+    if parts is not None:
+        parts.close()
     try:
         counts.unchanged = plan.unchanged
         adds, updates, deletes = (plan.state.count(queue) for queue in ("add", "update", "delete"))

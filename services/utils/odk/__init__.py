@@ -1,8 +1,9 @@
-"""ODK Central: a source (client, schema, keys, fetch)."""
+"""ODK Central: a source (client, schema, keys, fetch, rows)."""
 
 from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
 from services.utils.odk.fetch import FormFeed, FormState
 from services.utils.odk.keys import find_key
+from services.utils.odk.rows import RowFormatter, compile_formatter, format_rows
 from services.utils.odk.schema import Field, Form, build_fields, find_collisions, open_form
 
 __all__ = [
@@ -11,12 +12,15 @@ __all__ = [
     "Form",
     "FormFeed",
     "FormState",
+    "RowFormatter",
     "build_fields",
+    "compile_formatter",
     "connect",
     "feed_path",
     "find_collisions",
     "find_key",
     "form_path",
+    "format_rows",
     "link_path",
     "open_form",
 ]

@@ -97,12 +97,15 @@ def _read_shape(value: Any) -> dict[str, Any] | None:
     coordinates = _find_coordinates(value, "geoshape")
     if not (isinstance(coordinates, list) and coordinates and all(map(_are_positions, coordinates))):
         return None
-    rings = [ring if ring[0] == ring[-1] else [*ring, ring[0]] for ring in coordinates]
+    # Altitude does not count: where the walk ends is where it began.
+    rings = [ring if ring[0][:2] == ring[-1][:2] else [*ring, ring[0]] for ring in coordinates]
     return {"type": "Polygon", "coordinates": rings}
 
 
 def _find_coordinates(value: Any, type_: str) -> Any:
-    return value.get("coordinates") if isinstance(value, dict) and value.get("type") == PLACES[type_] else None
+    return (
+        value.get("coordinates") if isinstance(value, dict) and value.get("type") == PLACES[type_] else None
+    )
 
 
 def _are_positions(value: Any) -> bool:

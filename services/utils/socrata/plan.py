@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import msgspec
 
 from services.utils.errors import ConfigError
+from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.socrata.client import Dataset
 from services.utils.socrata.shape import RowShape, build_row, compile_shape
@@ -38,7 +39,9 @@ class Plan:
     also of rows that were refused, whose published version is to stay.
     """
 
-    def __init__(self, dataset: Dataset, spool: Spool, key_field: str, on_reject: OnReject) -> None:
+    def __init__(
+        self, dataset: Dataset, spool: Spool, key_field: str, on_reject: OnReject, parts: Parts | None = None
+    ) -> None:
         assert dataset.row_id is not None
         self.dataset = dataset
         self.spool = spool
@@ -47,6 +50,7 @@ class Plan:
         self._key_type = dataset.columns[dataset.row_id]
         self._key_field = key_field
         self._on_reject = on_reject
+        self._parts = parts
         self._names: dict[str, None] = {}
         self._shape: RowShape | None = None
         self._late: list[tuple[int, bytes]] = []
@@ -84,6 +88,12 @@ class Plan:
                 f"{self.dataset}: the rows have no field for its row identifier column {self._row_id!r} (they "
                 f"have: {', '.join(sorted(self._names))}). Nothing was sent. Make one of these fields' columns "
                 "the row identifier of the dataset, or publish that field too."
+            )
+        if self._parts is not None and name != self._key_field:
+            raise ConfigError(
+                f"{self.dataset}: its row identifier {self._row_id!r} is fed by {name!r}, and the rows of a repeat are "
+                f"matched by {self._key_field!r}. Nothing was sent. Make a text column {self._key_field!r} the row "
+                "identifier of the dataset."
             )
         if not before and name != self._key_field:
             log.info(
@@ -212,6 +222,16 @@ class Plan:
     def count_fresh(self) -> int:
         """How many of the rows to send the dataset does not hold, as far as its keys were read."""
         return self.spool.count_new(_ROWS)
+
+    def add_vanished(self) -> None:
+        """Count what the dataset holds of the documents that came, and no row wants, among the deleted.
+
+        All keys must have been read.
+        """
+        if self._parts is not None:
+            for key, _ in self.spool.unwanted():
+                if self._parts.owns(key):
+                    self.spool.put(_GONE, key, b"")
 
     def count_gone(self) -> int:
         """How many different keys of deleted records no live row has."""

@@ -14,6 +14,7 @@ import msgspec
 
 from services.utils.errors import ConfigError, PublishError
 from services.utils.guard import DeleteGuard
+from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.session import pause
 from services.utils.socrata.client import Dataset, count_rows, fetch_keys, wait_until_fresh
@@ -35,6 +36,7 @@ def publish(
     on_reject: OnReject,
     exclusive: bool = True,
     limits: Limits | None = None,
+    parts: Parts | None = None,
 ) -> Counts:
     """Bring a dataset to what the rows say.
 
@@ -50,6 +52,8 @@ def publish(
         dry_run: nothing is written; the counts are those that would be.
         exclusive: False where others write to the dataset too: then only rows deleted in `rows` are removed.
         limits: sizes and waits; None for the usual ones.
+        parts: where rows are parts of documents: where not everything else goes anyway, rows of the documents
+            that came go if no row in `rows` has their key. Closed in the end.
     Returns: inserted and updated by the keys that were there before (replace), else by the portal's count.
     Raises: ConfigError if the dataset has no row identifier, or the rows no field for it; PublishError if
         the guard refuses, the portal refuses or fails, or what readers see afterwards is not what was sent.
@@ -61,14 +65,16 @@ def publish(
         )
     spool = Spool()
     try:
-        plan = Plan(dataset, spool, key_field, on_reject)
+        plan = Plan(dataset, spool, key_field, on_reject, parts)
         run = _Publication(plan, replace, exclusive, limits or Limits(), on_reject)
-        run.prepare(rows, guard, dry_run)
+        run.prepare(rows, guard, dry_run, parts)
         if not dry_run and run.has_work():
             run.send()
         return plan.counts
     finally:
         spool.close()
+        if parts is not None:
+            parts.close()
 
 
 class _Publication:
@@ -86,7 +92,9 @@ class _Publication:
         self.removed = 0
         self._keys_known = False
 
-    def prepare(self, rows: Iterable[Row], guard: DeleteGuard, dry_run: bool) -> None:
+    def prepare(
+        self, rows: Iterable[Row], guard: DeleteGuard, dry_run: bool, parts: Parts | None = None
+    ) -> None:
         """Read what is there, shape the rows, ask the guard; `plan.counts` then says what would be done."""
         plan = self.plan
         if self.replace or dry_run:
@@ -96,6 +104,10 @@ class _Publication:
             there = plan.spool.count_there()
             self.removed = plan.spool.count_unwanted()
         else:
+            if parts is not None and parts.count():
+                if not self._keys_known:
+                    self._read_keys()
+                plan.add_vanished()
             there = self._plan_deletions(guard)
         fresh = plan.rows
         if self._keys_known:
