@@ -139,9 +139,15 @@ def read_catalogue(url: str) -> list[str]:
 
 
 def read_rows(url: str) -> dict[str, list[tuple]]:
-    """All rows of all tables in api, columns by name."""
+    """All rows of all tables in api with their place in the file, columns by name."""
     tables = [r[0] for r in query(url, "select tablename from pg_tables where schemaname = 'api' order by 1")]
-    return {t: sorted(query(url, f"select to_jsonb(t)::text, t.ctid::text from api.{t} t")) for t in tables}
+    return {t: query(url, f"select t.ctid::text, to_jsonb(t) from api.{t} t order by t.ctid") for t in tables}
+
+
+def leave_out_new(rows: list[tuple], before: list[tuple]) -> list[tuple]:
+    """The rows without the columns that were not there before."""
+    known = before[0][1] if before else {}
+    return [(place, {name: row[name] for name in row if name in known}) for place, row in rows]
 
 
 def test_apply_migrations__from_empty(database: str, from_empty: list[str]) -> None:
@@ -173,7 +179,7 @@ def test_apply_migrations__from_earlier_version(
         assert read_catalogue(url) == from_empty
         after = read_rows(url)
         assert before
-        assert {table: after[table] for table in before} == before
+        assert {table: leave_out_new(after[table], before[table]) for table in before} == before
 
 
 def test_apply_migrations__rows_cover_every_table(database: str) -> None:
