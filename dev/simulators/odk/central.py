@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from dev.simulators.odk.audits import Entry
-from dev.simulators.odk.clock import Clock, print_moment
+from dev.simulators.odk.clock import Clock, cut_to_ms, print_moment
 from dev.simulators.odk.instances import Instance, find_text
 from dev.simulators.odk.people import ADMIN, COLLECTOR, NOBODY, VIEWER, Actor, People
 from dev.simulators.odk.problems import Problem, not_found, unexpected_value
@@ -181,7 +181,7 @@ class Central:
             submitter,
             device_id,
             user_agent,
-            created_at or self.clock.now(),
+            cut_to_ms(created_at) if created_at is not None else self.clock.now(),
             {name: given.get(name) for name in sorted(names)},
         )
         submission = Submission(next(self._submission_numbers), first, instance.version, visible)

@@ -6,6 +6,7 @@ from typing import Any
 
 from dev.simulators.base import Answer
 from dev.simulators.odk.calls import Call, answer_json, answer_success, answer_text
+from dev.simulators.odk.options import is_true
 from dev.simulators.odk.problems import forbidden, not_found
 from dev.simulators.odk.store import Form, FormVersion
 from dev.simulators.odk.xforms import read_definition
@@ -39,7 +40,7 @@ def answer_forms(call: Call) -> Answer:
     if call.method == "POST":
         call.need("form.create", project.id)
         definition = read_definition(call.request.body)
-        form = call.central.add_form(project.id, definition, call.option("publish") == "true", call.actor)
+        form = call.central.add_form(project.id, definition, is_true(call.option("publish")), call.actor)
         return answer_json(form.to_json())
     if call.method != "GET":
         raise not_found()
@@ -121,7 +122,7 @@ def _answer_details(call: Call, form: Form) -> Answer:
 
 
 def _answer_fields(call: Call, version: FormVersion) -> Answer:
-    return answer_json(version.schema.to_json(call.option("odata") == "true"))
+    return answer_json(version.schema.to_json(is_true(call.option("odata"))))
 
 
 def _answer_versions(call: Call, form: Form, rest: list[str]) -> Answer:

@@ -12,6 +12,9 @@ from xml.sax.saxutils import escape, quoteattr
 from dev.simulators.odk.problems import Problem
 from dev.simulators.odk.schema import BINARY, REPEAT, STRUCTURE, Element, Schema
 
+# The file that an encrypted submission's content comes in.
+SUBMISSION_FILE = "submission.xml.enc"
+
 # One XML element: its name without the namespace, and its text or its elements.
 Node = tuple[str, "str | list[Node]"]
 
@@ -25,7 +28,7 @@ class Instance:
     nodes: list[Node] = field(default_factory=list)
     xml: str | None = None
     encrypted: bool = False
-    # The encrypted form's key, and the files that belong to it, the first being the XML itself.
+    # Of an encrypted submission: the files that belong to it, its content last.
     files: list[str] = field(default_factory=list)
 
     def text_of(self, *path: str) -> str | None:

@@ -98,14 +98,19 @@ def read_options(pairs: Pairs, fields: dict[str, str] = filters.FIELDS) -> Optio
         top=_read_number(last("$top")),
         skip=_read_number(last("$skip")) or 0,
         skip_given="$skip" in given,
-        count=last("$count") == "true",
+        count=is_true(last("$count")),
         expand=expand == "*",
-        wkt=last("$wkt") == "true",
+        wkt=is_true(last("$wkt")),
         filter=last("$filter"),
         order=_read_order(order_text, fields) if order_text else [],
         select=None if select is None or select == "*" else [part.strip() for part in select.split(",")],
         token=_read_token(token_text) if token_text is not None else None,
     )
+
+
+def is_true(text: str | None) -> bool:
+    """Whether a parameter is true, in any case."""
+    return text is not None and text.lower() == "true"
 
 
 def _read_number(text: str | None) -> int | None:

@@ -10,7 +10,14 @@ from typing import Any, Self
 
 from dev.simulators.odk.clock import read_moment
 from dev.simulators.odk.dataset import load_dataset, read_dataset
-from dev.simulators.odk.instances import Instance, build_nodes
+from dev.simulators.odk.instances import (
+    SUBMISSION_FILE,
+    Instance,
+    Node,
+    build_nodes,
+    list_files,
+    print_value,
+)
 from dev.simulators.odk.people import Actor
 from dev.simulators.odk.problems import not_found
 from dev.simulators.odk.schema import FieldSpec, build_schema
@@ -151,6 +158,8 @@ class OdkSimulator(OdkServer):
         or `instance_id` is it.
         attachments: contents by file name. expected: file names instead of those that stand in binary fields.
         submitter: an e-mail (the administrator). version: of the form (the current). at: the submission date.
+        In an encrypted form the files end with `.enc`, and `submission.xml.enc` is the rest: until it is given or put,
+        the row says `missingEncryptedFormData`.
         visible: False keeps it unseen until `show`, as an upload whose transaction is still under way.
         Returns: its id.
         """
@@ -279,7 +288,14 @@ class OdkSimulator(OdkServer):
         if instance_id is not None or "instanceID" not in meta:
             meta["instanceID"] = instance_id or f"uuid:{uuid.uuid4()}"
         nodes = build_nodes({**values, "meta": meta}, found.schema)
-        return Instance(form.form_id, found.definition.version, nodes)
+        if form.key_id is None:
+            return Instance(form.form_id, found.definition.version, nodes)
+        # What is filled in travels as files; the XML that Central sees is an envelope.
+        envelope: list[Node] = [("meta", [("instanceID", print_value(meta["instanceID"]))])]
+        files = [f"{name}.enc" for name in list_files(nodes, found.schema)]
+        return Instance(
+            form.form_id, found.definition.version, envelope, encrypted=True, files=[*files, SUBMISSION_FILE]
+        )
 
 
 def _make_files(attachments: Mapping[str, Content] | None) -> dict[str, File]:

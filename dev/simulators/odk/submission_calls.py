@@ -18,6 +18,7 @@ from dev.simulators.odk.diffs import list_diffs
 from dev.simulators.odk.feed import hash_events
 from dev.simulators.odk.files_host import FilesHost
 from dev.simulators.odk.instances import Instance, read_instance
+from dev.simulators.odk.options import is_true
 from dev.simulators.odk.problems import Problem, not_found, unexpected_value
 from dev.simulators.odk.rows import encode_component
 from dev.simulators.odk.store import File, Form, Submission, SubmissionVersion, make_file
@@ -66,7 +67,7 @@ def answer_submissions(
 
 def _list(call: Call, form: Form) -> Answer:
     call.need("submission.list", form.project_id)
-    deleted = call.option("deleted") == "true"
+    deleted = is_true(call.option("deleted"))
     found = [one for one in form.submissions if (one.deleted_at is not None) is deleted]
     start = int(call.option("offset") or 0)
     limit = call.option("limit")
