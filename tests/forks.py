@@ -21,15 +21,26 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
-# Waits between two tries of 0.3 s and more become some milliseconds; hanging servers are given up soon.
-PACE, TIMEOUT_S = 0.01, 2.0
 HANGS_S = 120.0
+
+
+@dataclass(frozen=True)
+class Testing:
+    """How a script's waits are shortened.
+
+    pace, timeout_s: see `session.set_testing`. Unchanged they make milliseconds of the waits between two tries,
+    and give hanging servers up soon. runs: times of services.utils.runs to have others, {"HEARTBEAT_S": 0.1}.
+    """
+
+    pace: float = 0.01
+    timeout_s: float = 2.0
+    runs: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -70,14 +81,10 @@ class Child:
 
 
 class ForkServer:
-    """Starts scripts with these variables.
+    """Starts scripts with these variables."""
 
-    pace, timeout_s: see `session.set_testing`.
-    """
-
-    def __init__(self, env: Mapping[str, str], pace: float = PACE, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(self, env: Mapping[str, str]) -> None:
         self._env = dict(env)
-        self._testing = [pace, timeout_s]
         self._files: Any = None
 
     def __enter__(self) -> Self:
@@ -101,7 +108,7 @@ class ForkServer:
         self._process.stdout.close()
         self._files.cleanup()
 
-    def start(self, script: str, *flags: str, **changed: str | None) -> Child:
+    def start(self, script: str, *flags: str, testing: Testing | None = None, **changed: str | None) -> Child:
         """Start a script; variables given by name replace those of the environment (None takes one out)."""
         env = {name: value for name, value in {**self._env, **changed}.items() if value is not None}
         order = {
@@ -109,16 +116,12 @@ class ForkServer:
             "flags": flags,
             "env": env,
             "folder": self._files.name,
-            "testing": self._testing,
+            "testing": asdict(testing or Testing()),
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
         return Child(self, self._read()["pid"])
-
-    def run(self, script: str, *flags: str, **changed: str | None) -> Done:
-        """Run a script to its end."""
-        return self.start(script, *flags, **changed).wait()
 
     def _collect(self) -> Done:
         code = self._read()["code"]
@@ -157,8 +160,9 @@ def _serve() -> None:
 
 def _run(order: dict[str, Any]) -> None:
     """Be the script; never comes back."""
-    from services.utils import session
+    from services.utils import runs, session
 
+    testing = order["testing"]
     code = 70
     try:
         for number, name in ((1, "out"), (2, "err")):
@@ -168,7 +172,9 @@ def _run(order: dict[str, Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.clear()
         os.environ.update(order["env"])
-        session.set_testing(*order["testing"])
+        session.set_testing(testing["pace"], testing["timeout_s"])
+        for name, value in testing["runs"].items():
+            setattr(runs, name, value)
         sys.argv = [order["script"], *order["flags"]]
         runpy.run_path(order["script"], run_name="__main__")
     except SystemExit as ended:

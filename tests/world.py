@@ -30,7 +30,7 @@ from dev.simulators.city import City, build_city
 from dev.simulators.knack import KnackSimulator
 from dev.simulators.postgrest import PostgrestWire
 from dev.simulators.socrata import SocrataSimulator
-from tests.forks import Child, Done, ForkServer
+from tests.forks import Child, Done, ForkServer, Testing
 
 APP = "traffic-operations"
 SIGNALS, WORK_ORDERS = "view_200", "object_31"
@@ -86,11 +86,13 @@ class World:
 
     # -- running ---------------------------------------------------------------------------------
 
-    def start(self, script: str, *flags: str, server: int = 0, **changed: str | None) -> Child:
+    def start(
+        self, script: str, *flags: str, server: int = 0, testing: Testing | None = None, **changed: str | None
+    ) -> Child:
         """Start a script; several at a time on several servers."""
         while len(self.forks) <= server:
             self.forks.append(ForkServer(self.env).__enter__())
-        return self.forks[server].start(script, "-a", APP, *flags, **changed)
+        return self.forks[server].start(script, "-a", APP, *flags, testing=testing, **changed)
 
     def run(self, script: str, *flags: str, **changed: str | None) -> Done:
         """Run a script to its end."""
@@ -186,7 +188,7 @@ class World:
 
     def snapshot(self, name: str) -> Kept:
         """Keep what store and destinations hold now."""
-        self.wire.wait_until_idle()
+        self.settle()
         self.sql(f"drop schema if exists kept_{name} cascade")
         self.sql(f"create schema kept_{name}")
         for table in _TABLES:
@@ -200,7 +202,7 @@ class World:
 
     def restore(self, kept: Kept) -> None:
         """Put store and destinations back to what they held, times and all; `restore_source` does the source."""
-        self.wire.wait_until_idle()
+        self.settle()
         for simulator in self.simulators:
             simulator.faults.clear()
             simulator.requests.clear()
@@ -216,6 +218,11 @@ class World:
             self.socrata.restore(dataset, rows)
         for layer, state in kept.layers.items():
             self.agol.restore(SERVICE, layer, state)
+
+    def settle(self) -> None:
+        """Wait until nothing is under way any more that a script sent, dead or alive."""
+        for simulator in self.simulators:
+            simulator.wait_until_idle()
 
     def restore_source(self, kept: Kept) -> None:
         """Put the source back to what it held."""
@@ -269,16 +276,16 @@ class Killer:
         self._lock = threading.Lock()
         self._numbers: dict[int, int] = {}
 
-    def run(self, script: str, *flags: str, **changed: str | None) -> Done:
+    def run(self, script: str, *flags: str, testing: Testing | None = None, **changed: str | None) -> Done:
         """Run a script with this killer behind it."""
         for simulator in self.world.simulators:
             simulator.on_request, simulator.on_answer = self._before, self._done
         try:
-            child = self.world.start(script, *flags, **changed)
+            child = self.world.start(script, *flags, testing=testing, **changed)
             self._pid = child.pid
             self._known.set()
             done = child.wait()
-            self.world.wire.wait_until_idle()
+            self.world.settle()
             self._look()
             return done
         finally:

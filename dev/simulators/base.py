@@ -11,6 +11,7 @@ Run on its own (`python -m dev.simulators`) a simulator also answers under `/_si
 from __future__ import annotations
 
 import abc
+import contextlib
 import json
 import random
 import re
@@ -18,7 +19,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -174,6 +175,8 @@ class Simulator(abc.ABC):
         self.faults = Faults(seed)
         self.requests: list[Seen] = []
         self.lock = threading.RLock()
+        self._count_under_way = 0
+        self._idle = threading.Condition()
         # Called with each request before it is answered: tests kill a process or count rows here.
         # What it raises closes the connection with nothing carried out.
         self.on_request: Callable[[Request], None] | None = None
@@ -203,6 +206,29 @@ class Simulator(abc.ABC):
         """Close the port; requests under way are dropped."""
         self._server.shutdown()
         self._server.server_close()
+
+    @contextlib.contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Count a request as under way for as long as the block lasts."""
+        with self._idle:
+            self._count_under_way += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._count_under_way -= 1
+                self._idle.notify_all()
+
+    def wait_until_idle(self, deadline_s: float = 30.0) -> None:
+        """Wait until no request is under way any more, also of clients that have gone.
+
+        Raises: TimeoutError.
+        """
+        with self._idle:
+            if not self._idle.wait_for(lambda: self._count_under_way == 0, deadline_s):
+                raise TimeoutError(
+                    f"{self._count_under_way} requests are still under way after {deadline_s:.0f} s"
+                )
 
     @abc.abstractmethod
     def answer(self, request: Request) -> Answer:
@@ -319,9 +345,10 @@ def _handler_of(simulator: Simulator) -> type[BaseHTTPRequestHandler]:
                 body,
                 self.path,
             )
-            answer, fault, sent = simulator.handle(request)
-            if simulator.on_answer is not None:
-                simulator.on_answer(request)
+            with simulator.under_way():
+                answer, fault, sent = simulator.handle(request)
+                if simulator.on_answer is not None:
+                    simulator.on_answer(request)
             simulator.requests.append(
                 Seen(
                     request.method,

@@ -45,26 +45,6 @@ class PostgrestWire(Simulator):
         self._host, self._port = str(parts.hostname), int(parts.port or 80)
         self.max_rows = max_rows
         self._own = threading.local()
-        self._count = 0
-        self._idle = threading.Condition()
-
-    def handle(self, request: Request) -> tuple[Answer | None, Fault | None, int | None]:
-        """As the base does, counting the requests under way."""
-        with self._idle:
-            self._count += 1
-        try:
-            return super().handle(request)
-        finally:
-            self._done()
-
-    def wait_until_idle(self, deadline_s: float = 30.0) -> None:
-        """Wait until nothing is under way any more, late requests included.
-
-        Raises: TimeoutError.
-        """
-        with self._idle:
-            if not self._idle.wait_for(lambda: self._count == 0, deadline_s):
-                raise TimeoutError(f"{self._count} requests are still under way after {deadline_s:.0f} s")
 
     def answer(self, request: Request) -> Answer:
         """What the real PostgREST says."""
@@ -93,9 +73,11 @@ class PostgrestWire(Simulator):
     def own_fault(self, fault: Fault, request: Request) -> Answer | None:
         """The faults named in the module's docstring."""
         if fault.kind == "late":
-            with self._idle:
-                self._count += 1
-            threading.Thread(target=self._carry_out_late, args=(request, fault.seconds), daemon=True).start()
+            counted = threading.Event()
+            threading.Thread(
+                target=self._carry_out_late, args=(request, fault.seconds, counted), daemon=True
+            ).start()
+            counted.wait()
             raise ConnectionAbortedError("lost on order")
         kind = fault.kind.removeprefix("after-")
         if kind not in _ERRORS:
@@ -105,14 +87,8 @@ class PostgrestWire(Simulator):
         status, code, message = _ERRORS[kind]
         return Answer.json({"code": code, "message": message, "details": None, "hint": None}, status)
 
-    def _carry_out_late(self, request: Request, seconds: float) -> None:
-        try:
+    def _carry_out_late(self, request: Request, seconds: float, counted: threading.Event) -> None:
+        with self.under_way():
+            counted.set()
             time.sleep(seconds)
             self.answer(request)
-        finally:
-            self._done()
-
-    def _done(self) -> None:
-        with self._idle:
-            self._count -= 1
-            self._idle.notify_all()

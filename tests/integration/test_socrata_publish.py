@@ -108,13 +108,13 @@ def test_open_dataset__hides_the_portals_own_columns(portal):
     assert socrata.geo_columns(dataset) == ["place"]
 
 
-def test_publish__small_replace_is_one_request(portal):
-    """A small dataset is replaced by one PUT; rows read back as the types say, counts follow the keys."""
+def test_publish__one_request_fills_a_dataset_and_never_replaces_what_stays(portal):
+    """A small dataset is filled by one PUT and kept by upserts; rows read back as the types say."""
     publish(portal, build_rows(range(4)))
     portal.watch(ID)
     counts = publish(portal, build_rows(range(1, 6), "b"), guard=DeleteGuard(50))
     assert counts == Counts(read=5, inserted=2, updated=3, deleted=1)
-    assert [write.method for write in portal.writes(ID)] == ["PUT", "PUT"]
+    assert [write.method for write in portal.writes(ID)] == ["PUT", "POST", "POST"]
     assert ids(portal) == keys(range(1, 6))
     assert portal.row(ID, "R0001") == {
         "id": "R0001",

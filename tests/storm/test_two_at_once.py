@@ -139,7 +139,7 @@ def test_two__the_waiting_one_takes_a_dead_ones_place(days: Days, script: str) -
         finally:
             for simulator in world.simulators:
                 simulator.on_answer = None
-        world.wire.wait_until_idle()
+        world.settle()
         assert (killed.code, done.code) == (-9, 0), (number, killed, done)
         assert "taking its place" in done.stderr
         assert getattr(world.places(WORK_ORDERS), place) == getattr(days.today[WORK_ORDERS], place), done

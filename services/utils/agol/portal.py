@@ -175,6 +175,8 @@ class Portal:
         try:
             item = self.post(path, what=f"item {service_id}")
         except RequestRefused as error:
+            if error.code not in ("400", "403", "404"):  # not about the item: throttled, or a token that ran out
+                raise
             raise ConfigError(
                 f"{SYSTEM} item {service_id} does not exist, or {self.username} may not see it "
                 f"({error}). Nothing was sent. Correct service_id, or share the item with this user."

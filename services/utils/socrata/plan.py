@@ -196,15 +196,6 @@ class Plan:
         """Bytes of their JSON and ids, the commas and late columns not counted."""
         return self.spool.size(_ROWS)
 
-    @property
-    def unfed(self) -> tuple[str, ...]:
-        """Columns that the rows do not feed; all but none of them where there was no row."""
-        return self._shape.unfed if self._shape is not None else ()
-
-    def keeps_refused(self) -> bool:
-        """Whether a refused row has a published version that is to stay."""
-        return any(self.spool.find(key)[0] for key, _ in self.spool.take(_REFUSED))
-
     def take_rows(self) -> Iterator[Item]:
         """The rows to send, in the order they came; every fed column is in each."""
         late = self._late

@@ -1,7 +1,8 @@
 """Publishing rows to a dataset: plan, brake, send, verify.
 
-A replace never shows readers fewer rows than are wanted: either one request that replaces everything at
-once, or upserts of everything and only then deletions.
+A replace never shows readers fewer rows than are wanted: everything is upserted, and only then the rest is
+deleted. One request that replaces everything at once would be shorter, but it takes the rows with it that its
+answer counts as errors: it is sent only where no wanted row is there yet.
 """
 
 from __future__ import annotations
@@ -164,14 +165,14 @@ class _Publication:
         self._verify(sender)
 
     def _fits_one_request(self) -> bool:
-        """Whether a single replacing request is right: nothing that is to stay would be lost by it."""
+        """Whether a single replacing request is right: nothing that is to stay can be lost by it."""
+        spool = self.plan.spool
         return (
             self.replace
             and self.exclusive
             and self.plan.rows < self.limits.put_rows
             and self.plan.size < self.limits.put_bytes
-            and not self.plan.unfed
-            and not self.plan.keeps_refused()
+            and spool.count_there() == spool.count_unwanted()
         )
 
     def _take_deletions(self) -> Iterator[Item]:
