@@ -29,6 +29,8 @@ def main(args: cli.Args) -> cli.Summary:
             log.info("round %d of %s begins", number, container.where)
             summary = steps.run_round(plan, stop)
             log.info("round %d of %s: %s", number, container.where, cli.describe_outcome(args, summary))
+    if stop.is_wished:
+        summary.status = "stopped"
     return summary
 
 
