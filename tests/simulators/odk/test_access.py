@@ -42,9 +42,12 @@ def test_viewer__reads_and_does_not_write(client, add):
 
 
 def test_collector__may_not_read_the_feed(client):
-    """A data collector is refused by the feed."""
+    """A data collector is refused by the feed, and sees a form only while it is open."""
     client.sign_in(client.odk.collector, client.odk.collector_password)
     assert client.get(".svc/Submissions").json()["code"] == 403.1
+    assert client.get("").status_code == 200
+    client.odk.close_form(client.project, FORM)
+    assert client.get("").json()["code"] == 403.1
 
 
 @pytest.mark.parametrize("secure_only", [True, False])
@@ -196,6 +199,26 @@ def test_from_dataset__same_rows(tmp_path):
             assert deleted == content["deleted_rows"]
             for instance_id, files in content.get("attachments", {}).items():
                 assert asker.get(f"/submissions/{instance_id}/attachments").json() == files
+
+
+def test_from_dataset__order_within_a_millisecond():
+    """Rows of one millisecond come back in the order in which the dataset has them."""
+    system = {
+        **dict.fromkeys(("updatedAt", "status", "reviewState", "deviceId", "deletedAt")),
+        "submissionDate": "2026-03-01T08:00:00.000Z",
+        "submitterId": "5",
+        "attachmentsPresent": 0,
+        "edits": 0,
+        "formVersion": "1",
+    }
+    rows = [
+        {"a": name, "meta": {"instanceID": f"uuid:{name}"}, "__id": f"uuid:{name}", "__system": system}
+        for name in "cab"
+    ]
+    fields = [{"path": "/a", "type": "string"}]
+    dataset = {"forms": {"f": {"fields": fields, "rows": rows, "deleted_rows": []}}}
+    with OdkSimulator.from_dataset(dataset) as odk:
+        assert [row["a"] for row in Client(odk, 1, "f").rows()] == ["c", "a", "b"]
 
 
 def test_form__20000_submissions_walk_quickly():

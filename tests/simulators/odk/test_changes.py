@@ -123,6 +123,7 @@ def test_purge__gone_everywhere(world):
     assert [row["__id"] for row in page["value"]] == [second] and page["@odata.count"] == 2
     client.odk.delete(client.project, FORM, second)
     assert [row["__id"] for row in client.get(page["@odata.nextLink"]).json()["value"]] == [first]
+    assert client.ids(filter="__system/deletedAt ne null") == [second]
     client.odk.purge(client.project, FORM, second)
     after = client.get(page["@odata.nextLink"]).json()
     assert after["value"] == [] and "@odata.nextLink" not in after
