@@ -299,6 +299,15 @@ def test_load_all__second_walk_breaks(loaded: House) -> None:
     assert loaded.last_run()[0] == "failed"
 
 
+def test_load_all__second_walk_incomplete(loaded: House) -> None:
+    """A second walk that gives far less than the source says it has confirms nothing."""
+    hidden = {f"r{n:03}" for n in range(20, 32)}
+    source = Memory(without("r003"), can_ask=False, hidden=hidden, hidden_in_walks={2})
+    with pytest.raises(SourceError, match="has 39 records but gave 27"):
+        loaded.load(source)
+    assert loaded.dead() == set()
+
+
 # -- an incomplete answer
 
 
@@ -366,7 +375,8 @@ def test_load_all__brake_after_the_walk(loaded: House) -> None:
     with pytest.raises(
         SourceError, match="40 of the 40 .*What the source gave is stored, nothing was removed"
     ):
-        loaded.load(Memory(others))
+        loaded.load(source := Memory(others))
+    assert (source.walks, source.asked) == (1, [])
     assert loaded.alive() == {**RECORDS, **others}
     assert loaded.last_run()[:2] == ("failed", None)
 

@@ -586,7 +586,10 @@ def test_reject__any_content(postgrest: PostgREST, clean_store: stacks.Stack, co
 def test_reject__many_from_two_threads(postgrest: PostgREST, clean_store: stacks.Stack, monkeypatch) -> None:
     """Rejects that two threads report at once are all kept, in calls of some hundred."""
     monkeypatch.setattr(runs, "_REJECTS_A_CALL", 7)
-    with runs.record_run(postgrest, SCRIPT, DESTINATION) as run:
+    with (
+        PostgrestWire(clean_store.url) as wire,
+        runs.record_run(connect(clean_store, wire.url), SCRIPT, DESTINATION) as run,
+    ):
 
         def refuse(name: str) -> None:
             for n in range(60):
@@ -597,6 +600,8 @@ def test_reject__many_from_two_threads(postgrest: PostgREST, clean_store: stacks
             thread.start()
         for thread in threads:
             thread.join()
+    # Each was sent once.
+    assert 180 / 9 <= wire.count(path="keep_rejects") <= 90
     assert len(rejects(clean_store)) == 180
     assert ledger(clean_store)[0]["rejected"] == 180
 
