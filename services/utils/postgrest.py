@@ -6,8 +6,8 @@ import datetime as dt
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -28,9 +28,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 TOKEN_LIFE_S = 600
 _RENEW_LEFT_S = 120
 
+_NO_JSON = Judgement(Verdict.UNKNOWN, "the body is not JSON; is PGREST_ENDPOINT a PostgREST?")
 # What PostgREST's and PostgreSQL's codes mean to the people who run this; their own texts may hold values.
 _MEANINGS = {
     "42501": "the token's role may not do this; loads need api_user, publishers api_publisher",
@@ -98,6 +101,27 @@ class PostgREST:
             "GET", f"/{table}", params=params, repeatable=True, what=what, backoff=backoff
         ).content
 
+    def select_as(
+        self, table: str, params: list[tuple[str, str]], decoder: msgspec.json.Decoder[T], what: str = ""
+    ) -> tuple[T, Callable[[msgspec.Raw], bytes], int]:
+        """As `select`, for pages of many MB, which are read once: what `decode_raw` gives, and the body's length."""
+        found: list[tuple[T, Callable[[msgspec.Raw], bytes]]] = []
+
+        def judge(response: requests.Response) -> Judgement:
+            judgement = self._judge_write(response)
+            if judgement is OK:
+                try:
+                    found.append(rawjson.decode_raw(decoder, response.content))
+                except msgspec.DecodeError:
+                    return _NO_JSON
+            return judgement
+
+        response = self.http.request(
+            "GET", f"/{table}", params=params, repeatable=True, judge=judge, what=what
+        )
+        value, cut = found[0]
+        return value, cut, len(response.content)
+
     def upsert(
         self,
         table: str,
@@ -164,7 +188,7 @@ class PostgREST:
     def _judge(self, response: requests.Response) -> Judgement:
         judgement = self._judge_write(response)
         if judgement is OK and not rawjson.is_json(response.content):
-            return Judgement(Verdict.UNKNOWN, "the body is not JSON; is PGREST_ENDPOINT a PostgREST?")
+            return _NO_JSON
         return judgement
 
     def _judge_write(self, response: requests.Response) -> Judgement:

@@ -316,7 +316,8 @@ class Store:
             deleted: with since None, tombstones too.
         """
         order = "updated_at,record_id" if since else "record_id"
-        last: _StoredRow | None = None
+        # Time and id alone: a row would keep its whole page in memory.
+        last: tuple[str, str] | None = None
         rows = READ_ROWS_FIRST
         while True:
             params = [
@@ -326,26 +327,28 @@ class Store:
                 ("limit", str(rows)),
             ]
             if since:
-                at = last.updated_at if last else since
+                at = last[0] if last else since
                 params.append(("updated_at", f"gte.{at}"))
                 if last:
-                    key = quote(last.record_id)
+                    key = quote(last[1])
                     params.append(("or", f"(updated_at.gt.{quote(at)},record_id.gt.{key})"))
             else:
                 if not deleted:
                     params.append(("deleted_at", "is.null"))
                 if last:
-                    params.append(("record_id", f"gt.{last.record_id}"))
-            body = self.postgrest.select(self.system, params, what=f"documents of {self.container_id}")
-            page, cut = decode_raw(self._rows, body)
+                    params.append(("record_id", f"gt.{last[1]}"))
+            page, cut, size = self.postgrest.select_as(
+                self.system, params, self._rows, f"documents of {self.container_id}"
+            )
             for row in page:
                 yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
             # Only an empty page is surely the last: PostgREST may be set to give fewer rows than were asked for.
             if not page:
                 return
-            last = page[-1]
-            average = max(1, len(body) // len(page))
+            last = row.updated_at, row.record_id
+            average = max(1, size // len(page))
             rows = min(READ_ROWS_MOST, max(1, READ_BYTES // average))
+            del page, row
 
     def read_ids(self) -> Iterator[str]:
         """Ids of all records that are alive, in order, in key-set pages."""
