@@ -31,7 +31,7 @@ HANGS_S = 120.0
 
 
 @dataclass(frozen=True)
-class Testing:
+class Waits:
     """How a script's waits are shortened.
 
     pace, timeout_s: see `session.set_testing`. Unchanged they make milliseconds of the waits between two tries,
@@ -108,7 +108,7 @@ class ForkServer:
         self._process.stdout.close()
         self._files.cleanup()
 
-    def start(self, script: str, *flags: str, testing: Testing | None = None, **changed: str | None) -> Child:
+    def start(self, script: str, *flags: str, waits: Waits | None = None, **changed: str | None) -> Child:
         """Start a script; variables given by name replace those of the environment (None takes one out)."""
         env = {name: value for name, value in {**self._env, **changed}.items() if value is not None}
         order = {
@@ -116,7 +116,7 @@ class ForkServer:
             "flags": flags,
             "env": env,
             "folder": self._files.name,
-            "testing": asdict(testing or Testing()),
+            "waits": asdict(waits or Waits()),
         }
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -162,7 +162,7 @@ def _run(order: dict[str, Any]) -> None:
     """Be the script; never comes back."""
     from services.utils import runs, session
 
-    testing = order["testing"]
+    waits = order["waits"]
     code = 70
     try:
         for number, name in ((1, "out"), (2, "err")):
@@ -172,8 +172,8 @@ def _run(order: dict[str, Any]) -> None:
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.environ.clear()
         os.environ.update(order["env"])
-        session.set_testing(testing["pace"], testing["timeout_s"])
-        for name, value in testing["runs"].items():
+        session.set_testing(waits["pace"], waits["timeout_s"])
+        for name, value in waits["runs"].items():
             setattr(runs, name, value)
         sys.argv = [order["script"], *order["flags"]]
         runpy.run_path(order["script"], run_name="__main__")

@@ -30,7 +30,7 @@ from dev.simulators.city import City, build_city
 from dev.simulators.knack import KnackSimulator
 from dev.simulators.postgrest import PostgrestWire
 from dev.simulators.socrata import SocrataSimulator
-from tests.forks import Child, Done, ForkServer, Testing
+from tests.forks import Child, Done, ForkServer, Waits
 
 APP = "traffic-operations"
 SIGNALS, WORK_ORDERS = "view_200", "object_31"
@@ -87,12 +87,12 @@ class World:
     # -- running ---------------------------------------------------------------------------------
 
     def start(
-        self, script: str, *flags: str, server: int = 0, testing: Testing | None = None, **changed: str | None
+        self, script: str, *flags: str, server: int = 0, waits: Waits | None = None, **changed: str | None
     ) -> Child:
         """Start a script; several at a time on several servers."""
         while len(self.forks) <= server:
             self.forks.append(ForkServer(self.env).__enter__())
-        return self.forks[server].start(script, "-a", APP, *flags, testing=testing, **changed)
+        return self.forks[server].start(script, "-a", APP, *flags, waits=waits, **changed)
 
     def run(self, script: str, *flags: str, **changed: str | None) -> Done:
         """Run a script to its end."""
@@ -276,12 +276,12 @@ class Killer:
         self._lock = threading.Lock()
         self._numbers: dict[int, int] = {}
 
-    def run(self, script: str, *flags: str, testing: Testing | None = None, **changed: str | None) -> Done:
+    def run(self, script: str, *flags: str, waits: Waits | None = None, **changed: str | None) -> Done:
         """Run a script with this killer behind it."""
         for simulator in self.world.simulators:
             simulator.on_request, simulator.on_answer = self._before, self._done
         try:
-            child = self.world.start(script, *flags, testing=testing, **changed)
+            child = self.world.start(script, *flags, waits=waits, **changed)
             self._pid = child.pid
             self._known.set()
             done = child.wait()

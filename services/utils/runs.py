@@ -20,11 +20,14 @@ from services.utils.cli import Args, Summary
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.records import Counts, Document, Reject
-from services.utils.session import Backoff, pause
+from services.utils.session import Backoff, ask_before_writes, pause
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 10.0
+# A run that could not show for so long that it is alive (it was frozen, or cut off) may have been taken for dead
+# by now, or be so soon: it asks before it writes anything more.
+LEASE_S = 40.0
 # A run is taken for dead after 60 s without a heartbeat (api.state); waiting a little longer than that
 # lets a run start behind one that died on another machine.
 WAIT_FOR_OTHER_S = 75.0
@@ -44,6 +47,8 @@ class Run:
         self._open_rejects: set[str] = set()
         self._delivered: set[str] = set()
         self._asked = False
+        self._shown_alive = (0.0, 0.0)
+        self._beating = threading.local()
         self.destination = destination
         self.id = ""
         self.counts = Counts()
@@ -139,6 +144,7 @@ class Run:
         waiting_since = time.monotonic()
         while True:
             self._asked = True
+            asked_at = _read_clocks()
             answer = self._store.call(
                 "start_run",
                 {
@@ -156,6 +162,7 @@ class Run:
             busy = answer.get("busy")
             if busy is None:
                 self.id = answer["run_id"]
+                self._shown_alive = asked_at
                 self.watermark = answer["watermark"]
                 self._open_rejects = self._read_open_rejects()
                 return
@@ -219,13 +226,33 @@ class Run:
     def beat(self) -> bool:
         """Show that the run is alive; False if it has been taken for dead."""
         try:
-            alive = self._store.call(
-                "beat_run", {"run_id": self.id}, backoff=Backoff(attempts=2, deadline_s=HEARTBEAT_S)
-            )
+            return self._beat(Backoff(attempts=2, deadline_s=HEARTBEAT_S))
         except ServiceError as error:
             log.debug("no heartbeat: %s", error)
             return True
-        return alive is not None
+
+    def require_alive(self) -> None:
+        """See, before something is written, that no other run has taken this one's place.
+
+        Raises: StoreError if one has, or if the ledger cannot be asked.
+        """
+        silent_s = max(now - then for now, then in zip(_read_clocks(), self._shown_alive))
+        if silent_s < LEASE_S or getattr(self._beating, "now", False):
+            return
+        log.info("no sign of life for %.0f s: asking the ledger before anything more is written", silent_s)
+        if not self._beat(None):
+            raise build_lost(self)
+
+    def _beat(self, backoff: Backoff | None) -> bool:
+        asked_at = _read_clocks()
+        self._beating.now = True
+        try:
+            alive = self._store.call("beat_run", {"run_id": self.id}, backoff=backoff) is not None
+        finally:
+            self._beating.now = False
+        if alive:
+            self._shown_alive = asked_at
+        return alive
 
     def _find_id(self, backoff: Backoff | None) -> str:
         """The id of the row that was asked for and never answered; "" if there is none."""
@@ -298,18 +325,16 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
         run.open()
         if run.id:
             threading.Thread(target=_keep_alive, args=(run, over, lost), daemon=True).start()
+            ask_before_writes(run.require_alive)
         yield run
         over.set()
+        ask_before_writes(None)
         run.counts.rejected = max(run.counts.rejected, len(run._rejected_ids))
         run.close("partial" if run.counts.rejected else "ok")
     except BaseException as caught:
         over.set()
-        error = caught
-        if lost.is_set():
-            error = StoreError(
-                f"Run {run.id} was taken for dead while it ran, and another took its place. "
-                "What it wrote is kept. Look at the newer run."
-            )
+        ask_before_writes(None)
+        error = build_lost(run) if lost.is_set() else caught
         stopped = isinstance(error, KeyboardInterrupt)
         known = (
             str(error)
@@ -332,6 +357,20 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
         raise error from caught
     finally:
         over.set()
+
+
+def build_lost(run: Run) -> StoreError:
+    """The error of a run that is one no more."""
+    return StoreError(
+        f"Run {run.id} was taken for dead while it ran, and another took its place. "
+        "What it wrote is kept. Look at the newer run."
+    )
+
+
+def _read_clocks() -> tuple[float, float]:
+    """Seconds on two clocks: one that nobody sets but that may stand still while a machine is suspended, and
+    the one on the wall."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)), time.time()
 
 
 def _keep_alive(run: Run, over: threading.Event, lost: threading.Event) -> None:

@@ -66,12 +66,22 @@ OK = Judgement(Verdict.OK)
 _patience_s = float("inf")
 _pace = 1.0
 _longest_s = float("inf")
+_ask_first: Callable[[], None] | None = None
 
 
 def limit_patience(seconds: float) -> None:
     """Let no request of this process be repeated for longer than this, whatever its back-off says."""
     global _patience_s
     _patience_s = seconds
+
+
+def ask_before_writes(may_write: Callable[[], None] | None) -> None:
+    """Have this called before every request of this process that may change something; what it raises stops it.
+
+    None: no more.
+    """
+    global _ask_first
+    _ask_first = may_write
 
 
 def set_testing(pace: float, timeout_s: float = float("inf")) -> None:
@@ -319,6 +329,8 @@ class HttpSession:
         timeout_s: tuple[float, float] | None,
         read: Callable[[requests.Response], None] | None,
     ) -> requests.Response:
+        if method != "GET" and _ask_first is not None:
+            _ask_first()
         if self.limiter is not None:
             self.limiter.wait()
         standing = self.headers() if callable(self.headers) else self.headers

@@ -62,7 +62,7 @@ def weather_a_storm(days: Days, seed: int) -> None:
     weather.brew(world, seed)
     words = f"round {seed}: {script} {' '.join(flags)}; {weather}"
     done = Killer(world, witness.look).run(
-        script, *flags, testing=weather.testing, RETRY_SECONDS=dice.choice(["1", "5", "60"])
+        script, *flags, waits=weather.waits, RETRY_SECONDS=dice.choice(["1", "5", "60"])
     )
     words += f"\n{done.stdout}{done.stderr}"
 
@@ -86,7 +86,7 @@ def weather_a_storm(days: Days, seed: int) -> None:
     for simulator in world.simulators:
         simulator.faults.clear()
     # What was late has come by then; nothing of it is to come after the next run.
-    time.sleep(0.06 if weather.testing.timeout_s > 1 else 0.3)
+    time.sleep(0.06 if weather.waits.timeout_s > 1 else 0.3)
     again = Killer(world, witness.look).run(script, *flags)
     words += f"\nthen: {again.stdout}{again.stderr}"
     assert again.code == 0, words

@@ -7,11 +7,13 @@ import os
 import random
 import signal
 import threading
+import time
 
 import pytest
 
 from dev.simulators.base import Request
 from tests.days import Days
+from tests.forks import Waits
 from tests.world import SCRIPTS, WORK_ORDERS, World
 
 ROUNDS = 20
@@ -143,3 +145,83 @@ def test_two__the_waiting_one_takes_a_dead_ones_place(days: Days, script: str) -
         assert (killed.code, done.code) == (-9, 0), (number, killed, done)
         assert "taking its place" in done.stderr
         assert getattr(world.places(WORK_ORDERS), place) == getattr(days.today[WORK_ORDERS], place), done
+
+
+class Freezer:
+    """Freezes a script when one of its requests was carried out; the answer waits for it."""
+
+    def __init__(self, path: str, at: int = 1) -> None:
+        self.pid = 0
+        self.frozen = threading.Event()
+        self._path = path
+        self._left = at
+        self._known = threading.Event()
+
+    def know(self, pid: int) -> None:
+        """Say which process it is about."""
+        self.pid = pid
+        self._known.set()
+
+    def note(self, request: Request) -> None:
+        """To be called when a request was carried out."""
+        if self.frozen.is_set() or not request.path.endswith(self._path):
+            return
+        self._left -= 1
+        if not self._left:
+            assert self._known.wait(20)
+            os.kill(self.pid, signal.SIGSTOP)
+            self.frozen.set()
+
+
+@pytest.mark.parametrize(
+    ("script", "path", "at"),
+    [
+        ("records_to_postgrest", "/records", 1),
+        ("records_to_postgrest", "/records", 2),
+        ("records_to_postgrest", "/load_pages", 1),
+        ("records_to_postgrest", "/rpc/missing_records", 1),
+        ("records_to_socrata", "/knack", 1),
+        ("records_to_socrata", "/resource/work-ordr.json", 2),
+        ("records_to_agol", "/knack", 1),
+        ("records_to_agol", "/query", 2),
+    ],
+)
+def test_two__a_frozen_one_writes_nothing_over_the_others_work(
+    days: Days, script: str, path: str, at: int
+) -> None:
+    """A script that was frozen until another took its place writes nothing more when it thaws, and says why."""
+    world = days.world
+    begin(days, script)
+    edited = sorted(world.source(WORK_ORDERS))[0]
+    freezer = Freezer(path, at)
+    for simulator in world.simulators:
+        simulator.on_answer = freezer.note
+    try:
+        frozen = world.start(script, "-c", WORK_ORDERS, waits=Waits(runs={"LEASE_S": 0.2}))
+        freezer.know(frozen.pid)
+        assert freezer.frozen.wait(20)
+    finally:
+        for simulator in world.simulators:
+            simulator.on_answer = None
+    try:
+        # What it has read is old by now; its heartbeat too, as if a minute had gone by.
+        world.edit(WORK_ORDERS, edited, "Edited while it was frozen")
+        if script != SCRIPTS[0]:
+            world.start("records_to_postgrest", "-c", WORK_ORDERS, server=1).wait()
+        world.sql(
+            "update api.runs set heartbeat_at = heartbeat_at - interval '61 s'"
+            " where status = 'running' and script = %s",
+            script,
+        )
+        done = world.start(script, "-c", WORK_ORDERS, server=1).wait()
+        assert done.code == 0, done
+        held = world.places(WORK_ORDERS)
+        time.sleep(0.2)
+    finally:
+        os.kill(frozen.pid, signal.SIGCONT)
+    lost = frozen.wait()
+    world.settle()
+    assert lost.code == 1 and "was taken for dead" in lost.errors[0], lost
+    assert world.places(WORK_ORDERS) == held
+    assert held.store == world.source(WORK_ORDERS)
+    assert [run["status"] for run in world.ledger() if run["script"] == script][-2:] == ["failed", "ok"]

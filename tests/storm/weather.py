@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.forks import Testing
+from tests.forks import Waits
 from tests.world import World
 
 WRITES = "POST|PUT|PATCH"
@@ -74,18 +74,18 @@ _SECONDS = {"slow": 0.03, "hang": 0.03, "late": 0.04, "late-commit": 0.03}
 class Weather:
     """One storm. share: of requests that fail, in each system it reaches. dead: a system that goes for good.
 
-    testing: how patient the script is.
+    waits: how patient the script is.
     """
 
     share: float
     orders: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
     dead: str = ""
-    testing: Testing = field(default_factory=Testing)
+    waits: Waits = field(default_factory=Waits)
 
     def __str__(self) -> str:
         kinds = ", ".join(f"{system} {kind}" for system, kind, _ in self.orders)
         dead = f"; {self.dead} goes for good" if self.dead else ""
-        return f"{self.share:.0%} of: {kinds}{dead}; time-out {self.testing.timeout_s} s"
+        return f"{self.share:.0%} of: {kinds}{dead}; time-out {self.waits.timeout_s} s"
 
     def brew(self, world: World, seed: int) -> None:
         """Order the faults."""
@@ -94,7 +94,7 @@ class Weather:
             simulator.faults.random.seed(seed)
         for system, kind, more in self.orders:
             count = sum(one == system for one, _, _ in self.orders)
-            seconds = _SECONDS.get(kind, 0.0) * (1 if self.testing.timeout_s > 1 else 6)
+            seconds = _SECONDS.get(kind, 0.0) * (1 if self.waits.timeout_s > 1 else 6)
             order = {"share": self.share / count, "times": None, "seconds": seconds, **more}
             simulators[system].faults.add(kind, **order)
 
@@ -107,7 +107,7 @@ def draw_weather(dice: random.Random, script: str) -> Weather:
             weather.orders.append((system, kind, more))
     if dice.random() < 0.15:
         # What is slow is now too slow: it is carried out when the script has long asked again.
-        weather.testing = Testing(pace=0.04, timeout_s=0.12)
+        weather.waits = Waits(pace=0.04, timeout_s=0.12)
         weather.share /= 2
     if dice.random() < 0.15:
         weather.dead = dice.choice(REACHED[script])

@@ -1,4 +1,4 @@
-"""`session.set_testing`: tests wait a fraction, deadlines and retries stay what they are."""
+"""`session.set_testing` and `session.ask_before_writes`: waits a fraction, and leave to write."""
 
 from __future__ import annotations
 
@@ -63,3 +63,25 @@ def test_rate_limiter__keeps_its_pace_in_testing(quick: None) -> None:
     for _ in range(20):
         limiter.wait()
     assert 0.015 < time.monotonic() - started < 1.0
+
+
+def test_ask_before_writes__stops_writes_and_lets_reads_pass(yes: _Yes) -> None:
+    """What is asked before a write may stop it, also before it is tried again; reading needs no leave."""
+    answers = iter([None, SourceError("no more")])
+
+    def ask() -> None:
+        answer = next(answers)
+        if answer is not None:
+            raise answer
+
+    session.ask_before_writes(ask)
+    try:
+        yes.faults.add("503")
+        _open(yes).request("GET", "/", repeatable=True)
+        yes.faults.add("503")
+        with pytest.raises(SourceError, match="no more"):
+            _open(yes).request("POST", "/", repeatable=True)
+    finally:
+        session.ask_before_writes(None)
+    assert [seen.method for seen in yes.requests] == ["GET", "GET", "POST"]
+    _open(yes).request("POST", "/", repeatable=True)
