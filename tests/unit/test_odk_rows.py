@@ -153,6 +153,11 @@ def shape(record: Any, formatter: RowFormatter | None = None, **settings: Any) -
     return [row.values for row in rows]
 
 
+def fail(reject: Reject) -> None:
+    """No document is to be refused."""
+    pytest.fail(f"{reject.record_id}: {reject.reason}")
+
+
 # -- main rows -------------------------------------------------------------------------------------
 
 
@@ -400,7 +405,7 @@ def test_format_rows__deleted() -> None:
     """A tombstone's row has its last values and says that it is deleted."""
     formatter = compile_formatter(FORM, fields=["today"])
     documents = [Document(KEY, json.dumps(RECORD).encode(), deleted=True)]
-    assert list(format_rows(documents, formatter, on_reject=pytest.fail)) == [
+    assert list(format_rows(documents, formatter, on_reject=fail)) == [
         Row(KEY, {"id": KEY, "today": "2026-06-06"}, True)
     ]
 
@@ -409,7 +414,7 @@ def test_format_rows__odd_json() -> None:
     """Half a character becomes a sign of its own, a number beyond a double nothing."""
     body = rb'{"today": "\ud83d!", "house": {"floors": 1e999}}'
     formatter = compile_formatter(FORM, fields=["today", "house/floors"])
-    [row] = format_rows([Document(KEY, body)], formatter, on_reject=pytest.fail)
+    [row] = format_rows([Document(KEY, body)], formatter, on_reject=fail)
     assert row.values == {"id": KEY, "today": "�!", "house_floors": None}
 
 

@@ -106,8 +106,11 @@ class _Publication:
             self.removed = plan.spool.count_unwanted()
         else:
             if parts is not None and parts.count():
-                if not self._keys_known:
-                    self._read_keys()
+                if not (self._keys_known or self._read_keys()):
+                    raise PublishError(
+                        f"{self.dataset}: earlier writes are not visible yet after {self.limits.lag_s:g} s, so it is "
+                        "not known which rows of the changed records are to go. Nothing was changed. Run again."
+                    )
                 plan.add_vanished()
             there = self._plan_deletions(guard)
         fresh = plan.rows
@@ -139,13 +142,15 @@ class _Publication:
         self.removed = self.plan.count_gone_there()
         return self.plan.spool.count_there()
 
-    def _read_keys(self) -> None:
+    def _read_keys(self) -> bool:
+        """Remember the keys of the dataset. Returns: whether they are surely those of all earlier writes."""
         count = wait_until_fresh(self.dataset, lag_s=self.limits.lag_s, poll_s=self.limits.poll_s)
         if count.stale:
             log.warning("%s: earlier writes are not visible yet after %g s", self.dataset, self.limits.lag_s)
         for key in fetch_keys(self.dataset):
             self.plan.spool.there(key)
         self._keys_known = True
+        return not count.stale
 
     def has_work(self) -> bool:
         """Whether anything is to be written."""
