@@ -1,9 +1,9 @@
 """A small survey for tests: a form at a simulated ODK Central, the real store, loads in this process.
 
-    with open_survey(stack) as survey:
-        first = survey.add("oak")
-        survey.load()
-        assert survey.documents() == survey.feed()
+with open_survey(stack) as survey:
+    first = survey.add("oak")
+    survey.load()
+    assert survey.documents() == survey.feed()
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ class Survey:
     project: int
     record_key: str = ""
     form_id: str = FORM
+    rows: int = 500
+    rows_most: int = 2500
     last: runs.Run | None = None
     given: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -110,7 +112,9 @@ class Survey:
             self.central.url, user or self.central.user, password or self.central.password
         )
         central = odk.connect(settings)
-        feed = odk.FormFeed(central, project or str(self.project), self.form_id, self.record_key)
+        feed = odk.FormFeed(
+            central, project or str(self.project), self.form_id, self.record_key, self.rows, self.rows_most
+        )
         with runs.record_run(store.postgrest, args, f"store:odk/{self.app_id}/{self.form_id}") as run:
             self.last = run
             submissions.load_form(

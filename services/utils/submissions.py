@@ -55,6 +55,7 @@ class _Load(msgspec.Struct):
 class Standing(msgspec.Struct):
     """What the store knows before Central is asked. awaited, media, refused: [[record id, submission date]]."""
 
+    empty: bool
     load: _Load | None
     awaited: list[tuple[str, str | None]]
     media: list[tuple[str, str | None]]
@@ -81,7 +82,7 @@ class _Changes:
     checked: str
 
 
-class _Stored(msgspec.Struct):
+class _Stored(msgspec.Struct, array_like=True):
     record_id: str
     instance_id: str | None
     submitted_at: str | None
@@ -89,16 +90,19 @@ class _Stored(msgspec.Struct):
 
 @dataclass
 class SubmissionSource:
-    """A form as loading sees it (services.utils.records.Source); changes: None is everything.
+    """A form as loading sees it (services.utils.records.Source).
 
-    deleted: {instance id: submission date} of what the last walk found soft-deleted, None where this Central
-    cannot say. others: rows that the last walk saw and did not give on: deleted or refused ones.
+    until: Central's clock as the run began, less the overlap. empty: the store had no document of it then.
+    changes: what to ask for; None is everything. deleted: {instance id: submission date} of what the last walk
+    found soft-deleted, None where this Central cannot say. others: rows that the last walk saw and did not give
+    on: deleted or refused ones.
     """
 
     feed: FormFeed
     store: Store
     run: Run
     until: dt.datetime
+    empty: bool = False
     changes: _Changes | None = None
     deleted: dict[str, str] | None = None
     others: int = 0
@@ -209,13 +213,10 @@ class SubmissionSource:
 
     def _admit(self, submissions: list[Submission]) -> tuple[list[tuple[str, bytes]], tuple[str, ...]]:
         """What is to be stored, and the keys of stored documents that are not to stay."""
-        known = self._find(
-            [one.key for one in submissions if one.key], [one.instance_id for one in submissions]
-        )
-        instances = {stored.record_id: stored.instance_id for stored in known}
-        keys: dict[str | None, list[str]] = {}
-        for stored in known:
-            keys.setdefault(stored.instance_id, []).append(stored.record_id)
+        keys, instances = self._look_up(submissions)
+        for one in submissions:
+            if one.key is not None and not one.deleted:
+                self._spool.there(f"i{one.instance_id}", one.key)
         records: dict[str, bytes] = {}
         left: set[str] = set()
         # The feed gives the newest first; of two with one key the older one is the first.
@@ -231,12 +232,25 @@ class SubmissionSource:
                 self.run.reject(Reject(one.instance_id or "without __id", reason, one.record))
                 continue
             self._spool.there(f"k{one.key}", one.instance_id)
-            self._spool.there(f"i{one.instance_id}", one.key)
             self.run.note([one.instance_id])
             records[one.key] = one.record
             left.update(key for key in stored_as if key != one.key)
         self.others += len(submissions) - len(records)
         return list(records.items()), tuple(left - set(records))
+
+    def _look_up(self, submissions: list[Submission]) -> tuple[dict[str, list[str]], dict[str, str | None]]:
+        """What the store had of a page: {instance id: keys}, {key: instance id}."""
+        if self.empty:
+            return {}, {}
+        found = self._find([], [one.instance_id for one in submissions])
+        known = {stored.record_id for stored in found}
+        # Only of new ones, and of those with a new key, it is not known yet who else may have the key.
+        found += self._find([one.key for one in submissions if one.key and one.key not in known], [])
+        keys: dict[str, list[str]] = {}
+        for stored in found:
+            if stored.instance_id is not None:
+                keys.setdefault(stored.instance_id, []).append(stored.record_id)
+        return keys, {stored.record_id: stored.instance_id for stored in found}
 
     def _refuse(self, one: Submission, instances: dict[str, str | None]) -> str:
         """Why a submission cannot be stored, "" if it can."""
@@ -302,12 +316,12 @@ def load_form(
         since = None
     checked = ""
     if since is None:
-        source = SubmissionSource(feed, store, run, until)
+        source = SubmissionSource(feed, store, run, until, standing.empty)
         loading.load_all(store, source, run, guard, dry_run=dry_run)
     else:
         changes = _plan(since, standing)
         checked = changes.checked
-        source = SubmissionSource(feed, store, run, until, changes)
+        source = SubmissionSource(feed, store, run, until, changes=changes)
         loading.load_changes(store, source, run, guard, dry_run=dry_run)
         if not dry_run and _has_too_many(store, feed, state):
             log.info("%s: the store has submissions that were purged; reading all to find them", feed.form_id)
@@ -392,8 +406,17 @@ def _keep(
     looked = standing.load.looked_until if standing.load else None
     # A run from a later date leaves a gap; refused submissions are asked for again, if they are not too many.
     without_gap = since is None or (looked is not None and since <= looked)
-    if without_gap and len(run.rejected_ids | {one for one, _ in standing.refused}) <= REFUSED_MOST:
+    refused = len(run.rejected_ids | {one for one, _ in standing.refused})
+    if without_gap and refused <= REFUSED_MOST:
         looked = until
+    elif without_gap:
+        log.warning(
+            "%d submissions are refused, more than can be asked for again: until there are fewer than %d, every "
+            "run reads all that changed since %s",
+            refused,
+            REFUSED_MOST,
+            looked or "ever",
+        )
     store.postgrest.call(
         "keep_odk_load",
         {

@@ -6,6 +6,8 @@ create function api.odk_text(record json, path text[])
 returns text
 language plpgsql
 immutable
+-- So dear that the index over it is always taken: without statistics any other one looks as good.
+cost 10000
 as $$
 begin
     return odk_text.record #>> odk_text.path;
@@ -22,6 +24,7 @@ create function api.odk_media(record json)
 returns text
 language plpgsql
 immutable
+cost 10000
 as $$
 declare
     system json := odk_media.record -> '__system';
@@ -40,10 +43,12 @@ $$;
 comment on function api.odk_media(json) is
     'Whether a submission''s media are all there or still awaited, as its document says; null if it has none.';
 
-create index odk_app_id_container_id_instance_id_idx
-    on api.odk (app_id, container_id, api.odk_text(record, '{__id}'));
-create index odk_app_id_container_id_media_record_id_idx
-    on api.odk (app_id, container_id, api.odk_media(record), record_id)
+-- The functions come first: an index that began with the container would be mistaken for the primary key where
+-- there are no statistics yet, and every look-up by a key would read the whole container.
+create index odk_instance_id_app_id_container_id_idx
+    on api.odk (api.odk_text(record, '{__id}'), app_id, container_id);
+create index odk_media_app_id_container_id_record_id_idx
+    on api.odk (api.odk_media(record), app_id, container_id, record_id)
     where deleted_at is null and api.odk_media(record) is not null;
 
 create table api.odk_loads (
@@ -123,6 +128,12 @@ as $$
         limit odk_standing.refused
     )
     select json_build_object(
+        'empty', not exists (
+            select
+            from api.odk d
+            where d.app_id = odk_standing.app_id and d.container_id = odk_standing.container_id
+                and d.deleted_at is null
+        ),
         'load', (select row_to_json(l) from l),
         'awaited', (select coalesce(json_agg(json_build_array(record_id, submitted_at)), '[]') from waiting),
         'media', (select coalesce(json_agg(json_build_array(record_id, submitted_at)), '[]') from complete),
@@ -131,25 +142,50 @@ as $$
     )
 $$;
 comment on function api.odk_standing(text, text, text, integer, integer, integer) is
-    'What a load of an ODK form must know before it asks: the last load, and up to so many submissions that wait for media, whose media are to be checked, that became tombstones since, and that are refused.';
+    'What a load of an ODK form must know before it asks: whether there are documents, the last load, and up to so many submissions that wait for media, whose media are to be checked, that became tombstones since, and that are refused.';
 
 create function api.find_submissions(app_id text, container_id text, record_ids text[], instance_ids text[])
-returns table (record_id text, instance_id text, submitted_at text)
+-- One value, not rows: PostgREST may be set to give fewer rows than there are.
+returns json
 language sql
 stable
 as $$
-    select d.record_id, api.odk_text(d.record, '{__id}'), api.odk_text(d.record, '{__system,submissionDate}')
-    from api.odk d
-    where d.app_id = find_submissions.app_id and d.container_id = find_submissions.container_id
-        and d.deleted_at is null and d.record_id = any (find_submissions.record_ids)
-    union
-    select d.record_id, api.odk_text(d.record, '{__id}'), api.odk_text(d.record, '{__system,submissionDate}')
-    from api.odk d
-    where d.app_id = find_submissions.app_id and d.container_id = find_submissions.container_id
-        and d.deleted_at is null and api.odk_text(d.record, '{__id}') = any (find_submissions.instance_ids)
+    -- One by one, each by its index: without statistics one condition for all is planned as a loop in a loop.
+    with found as (
+        select k.record_id, d.record
+        from unnest(find_submissions.record_ids) as k (record_id)
+        cross join lateral (
+            select o.record
+            from api.odk o
+            where o.app_id = find_submissions.app_id and o.container_id = find_submissions.container_id
+                and o.record_id = k.record_id collate "C" and o.deleted_at is null
+            offset 0
+        ) d
+        union all
+        select d.record_id, d.record
+        from unnest(find_submissions.instance_ids) as i (instance_id)
+        cross join lateral (
+            select o.record_id, o.record
+            from api.odk o
+            where o.app_id = find_submissions.app_id and o.container_id = find_submissions.container_id
+                and api.odk_text(o.record, '{__id}') = i.instance_id and o.deleted_at is null
+            offset 0
+        ) d
+    )
+    select coalesce(
+        json_agg(
+            json_build_array(
+                f.record_id,
+                api.odk_text(f.record, '{__id}'),
+                api.odk_text(f.record, '{__system,submissionDate}')
+            )
+        ),
+        '[]'
+    )
+    from found f
 $$;
 comment on function api.find_submissions(text, text, text[], text[]) is
-    'Live documents that have one of these keys, or are of one of these submissions.';
+    'Live documents that have one of these keys, or are of one of these submissions: [[key, instance id, submission date]].';
 
 create function api.keep_odk_load(
     run_id uuid,

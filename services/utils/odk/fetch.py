@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 # A page is a few MB: bigger ones are cheaper for Central, smaller ones for us.
 PAGE_BYTES = 4_000_000
-ROWS_FIRST, ROWS_LEAST, ROWS_MOST = 500, 25, 2500
+ROWS_FIRST, ROWS_LEAST, ROWS_MOST = 500, 5, 2500
 # Terms of a filter: a hundred are 6 kB of address, and 8 kB are what proxies commonly take.
 TERMS_MOST = 100
 # A submission is stamped when its transaction begins and seen when that ends, after all of its media came.
@@ -107,13 +107,26 @@ class FormState:
 
 
 class FormFeed:
-    """One form of one project at Central. record_key: see `keys.find_key`."""
+    """One form of one project at Central.
 
-    def __init__(self, central: Central, project_id: str, form_id: str, record_key: str = "") -> None:
+    record_key: see `keys.find_key`. rows_first, rows_most: of a walk's pages, which are made to be a few MB.
+    """
+
+    def __init__(
+        self,
+        central: Central,
+        project_id: str,
+        form_id: str,
+        record_key: str = "",
+        rows_first: int = ROWS_FIRST,
+        rows_most: int = ROWS_MOST,
+    ) -> None:
         self.central = central
         self.project_id = project_id
         self.form_id = form_id
         self.record_key = record_key
+        self.rows_first = rows_first
+        self.rows_most = rows_most
 
     # -- the form --------------------------------------------------------------------------------
 
@@ -214,11 +227,12 @@ class FormFeed:
 
     # -- the feed --------------------------------------------------------------------------------
 
-    def walk(self, *, filter: str = "", select: str = "", rows: int = ROWS_FIRST) -> Iterator[FeedPage]:
+    def walk(self, *, filter: str = "", select: str = "", rows: int = 0) -> Iterator[FeedPage]:
         """The feed's pages, newest submission first, with all repeats (unless a selection is asked for).
 
         Raises: SourceError if a page cannot be had.
         """
+        rows = rows or self.rows_first
         params = {"$top": str(rows), "$count": "true", **({"$filter": filter} if filter else {})}
         params.update({"$select": select} if select else {"$expand": "*"})
         path = feed_path(self.project_id, self.form_id)
@@ -239,7 +253,8 @@ class FormFeed:
             if not next_link:
                 return
             if page.submissions:
-                rows = min(ROWS_MOST, max(ROWS_LEAST, PAGE_BYTES * len(page.submissions) // size))
+                rows = max(ROWS_LEAST, PAGE_BYTES * len(page.submissions) // size)
+                rows = min(rows, self.rows_most)
             link = urlsplit(link_path(next_link))
             path = link.path
             query = [
