@@ -29,6 +29,8 @@ from services.utils.records import Counts
 log = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_PARTIAL = 0, 1, 2, 3
+# Schedulers that say stop kill after 10 s or more; the run has to be closed in that time.
+STOP_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -209,6 +211,8 @@ def _stop_on_signals() -> None:
         # A second signal must not break the closing of the run.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # What is under way in other threads is not waited for as long as it would be otherwise.
+        session.stop_soon(STOP_PATIENCE_S)
         name = signal.Signals(number).name
         raise Stopped(f"Stopped by {name}. What was written so far is whole; run again to finish.")
 

@@ -64,6 +64,7 @@ OK = Judgement(Verdict.OK)
 
 
 _patience_s = float("inf")
+_stopping = False
 _pace = 1.0
 _longest_s = float("inf")
 _ask_first: Callable[[], None] | None = None
@@ -84,6 +85,13 @@ def ask_before_writes(may_write: Callable[[], None] | None) -> None:
     _ask_first = may_write
 
 
+def stop_soon(seconds: float) -> None:
+    """This process is told to stop: no request is repeated for longer than this, and waits under way end."""
+    global _stopping
+    _stopping = True
+    limit_patience(min(seconds, _patience_s))
+
+
 def set_testing(pace: float, timeout_s: float = float("inf")) -> None:
     """For tests: waits take `pace` of their time (1.0 is as usual), no answer is waited for beyond `timeout_s`."""
     global _pace, _longest_s
@@ -91,9 +99,16 @@ def set_testing(pace: float, timeout_s: float = float("inf")) -> None:
 
 
 def pause(seconds: float) -> None:
-    """Wait, between two requests; every such wait in this package goes through here, so that tests need not."""
-    if seconds > 0:
-        time.sleep(seconds * _pace)
+    """Wait, between two requests; every such wait in this package goes through here, so that tests need not.
+
+    Once this process is told to stop (`stop_soon`) no wait is a long one.
+    """
+    until = time.monotonic() + seconds * _pace
+    # In short sleeps: an Event's lock may be held by the very thread in which the signal sets it.
+    while (left_s := until - time.monotonic()) > 0:
+        time.sleep(min(left_s, 0.3))
+        if _stopping:
+            return
 
 
 @dataclass(frozen=True)
@@ -115,7 +130,7 @@ class Waits:
     """The waits between the tries of one request, within its back-off and this process' patience."""
 
     def __init__(self, limits: Backoff) -> None:
-        self.deadline_s = min(limits.deadline_s, _patience_s)
+        self._limit_s = limits.deadline_s
         self._least_s = limits.factor_s
         self._started = time.monotonic()
         from urllib3.util import Retry
@@ -126,6 +141,11 @@ class Waits:
             backoff_max=limits.max_wait_s,
             backoff_jitter=limits.jitter_s,
         )
+
+    @property
+    def deadline_s(self) -> float:
+        """Seconds after the first try up to which others may start; patience may end on the way."""
+        return min(self._limit_s, _patience_s)
 
     def find_next(self, wish_s: float | None = None) -> float | None:
         """Seconds to wait now, the server's wish if it has one; None where the next try would come too late."""
