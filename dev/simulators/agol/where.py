@@ -1,6 +1,6 @@
 """`where` and `having`: a subset of SQL-92, compiled to a function of a row.
 
-    = <> < > <= >=  IN  BETWEEN  LIKE (% and _)  IS NULL  NOT  AND  OR  ( )
+    = <> < > <= >=  IN  BETWEEN  LIKE (% _ [abc] [^abc])  IS NULL  NOT  AND  OR  ( )
     fields, 'text' (a quote doubled), numbers, TIMESTAMP '...' and DATE '...' (UTC), UPPER(f), LOWER(f)
     in `having` also COUNT, SUM, MIN, MAX, AVG
 
@@ -34,6 +34,8 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
+# As in SQL Server: [abc] is one of them, [^abc] none of them.
+_LIKE_PART = re.compile(r"\[(?P<none>\^?)(?P<one_of>[^]]+)\]|.", re.DOTALL)
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
     "<>": operator.ne,
@@ -195,8 +197,7 @@ class _Parser:
         ignores_case = self.ignores_case
         if ignores_case:
             pattern = pattern.casefold()
-        parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern)
-        matches = re.compile("".join(parts), re.DOTALL).fullmatch
+        matches = re.compile(_LIKE_PART.sub(_read_pattern, pattern), re.DOTALL).fullmatch
         read = left.read
 
         def test(row: Row) -> bool | None:
@@ -286,6 +287,14 @@ class _Parser:
         if right.kind == "date" and left.kind == "text" and left.constant:
             return right
         raise ValueError(f"{left.field or left.kind} is compared with {right.field or right.kind}")
+
+
+def _read_pattern(part: re.Match[str]) -> str:
+    """A part of a LIKE pattern as a regular expression."""
+    if part["one_of"] is not None:
+        signs = re.escape(part["one_of"]).replace(r"\-", "-")
+        return f"[{'^' if part['none'] else ''}{signs}]"
+    return {"%": ".*", "_": "."}.get(part[0], re.escape(part[0]))
 
 
 def _split(clause: str) -> list[tuple[str, str]]:
