@@ -53,7 +53,7 @@ def signs(agol):
         ("\"id\" LIKE 'k1_'", 10),
         ("id NOT LIKE '%1'", 22),
         ("id LIKE 'k0[1-35]'", 4),
-        ("id LIKE 'k0[^1-3]'", 6),
+        ("id LIKE 'k0[^1-3]'", 7),
         ("id LIKE 'k0['", 0),
         ("NAME = 'O''Hara 1'", 7),
         ("NAME IS NULL", 5),
