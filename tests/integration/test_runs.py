@@ -312,7 +312,7 @@ def test_open__silent_run_is_taken_over(postgrest: PostgREST, clean_store: stack
 
 def test_open__process_that_died_here(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
     """A run whose process died on this machine is replaced at once, though its heart beat a moment ago."""
-    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     process = runs._process(child.pid)
     row = {"host": runs._host(), "process": process}
     assert runs._is_gone(process) is False
@@ -338,7 +338,7 @@ def test_open__process_that_lives_here(
 ) -> None:
     """A run of a living process of this machine is not replaced, nor one of another machine with a free number."""
     monkeypatch.setattr(runs, "WAIT_FOR_OTHER_S", 0.1)
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as child:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         for row in (
             {"host": runs._host(), "process": runs._process(child.pid)},
             {"host": "elsewhere", "process": "999999 1"},
@@ -454,7 +454,7 @@ def test_heartbeat__lost(
                 update api.runs set status = 'failed', error = 'taken';
                 insert into api.runs (script, destination) values ('other', '{DESTINATION}');
             """)
-            time.sleep(30)
+            threading.Event().wait(30)
     finally:
         signal.signal(signal.SIGTERM, before)
     assert caught.value.summary.status == "failed"

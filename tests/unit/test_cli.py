@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,13 @@ python services/probe.py -a a -c ok -e prod
 import logging
 import os
 import signal
+import threading
 import time
 
-from services.utils import cli
-from services.utils.errors import ConfigError, PublishError
+from concurrent.futures import ThreadPoolExecutor
+
+from services.utils import cli, session
+from services.utils.errors import ConfigError, PublishError, StoreError
 from services.utils.records import Counts
 
 log = logging.getLogger("probe")
@@ -80,11 +84,17 @@ def main(args):
     if args.container == "wait":
         try:
             log.info("waiting")
-            time.sleep(60)
+            threading.Event().wait(60)
         finally:
             log.info("closing")
             time.sleep(0.3)
             log.info("closed")
+    if args.container == "stuck":
+        http = session.HttpSession("http://127.0.0.1:9", "Nobody", StoreError)
+        with ThreadPoolExecutor() as pool:
+            doing = pool.submit(http.request, "GET", "/", repeatable=True, backoff=session.Backoff(10**6, 20.0, 20.0))
+            log.info("waiting")
+            doing.result()
     if args.container == "signal-in-log":
         class Formatter(logging.Formatter):
             def format(self, record):
@@ -232,6 +242,19 @@ def test_run_script__told_to_stop(probe: Path, number: signal.Signals) -> None:
     assert f"ERROR Stopped by {number.name}" in err.splitlines()[1]
     assert len(err.splitlines()) == 2
     assert (process.returncode, json.loads(out)["status"]) == (1, "stopped")
+
+
+def test_run_script__told_to_stop_while_repeating(probe: Path) -> None:
+    """A thread that waits between two tries of a request, for minutes if need be, gives up when the run is stopped."""
+    process = start(probe, "-a", "a", "-c", "stuck", "-e", "prod")
+    assert process.stderr is not None
+    lines = [process.stderr.readline(), process.stderr.readline()]
+    assert any("trying again in 20.0 s" in line for line in lines)
+    started = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert (process.returncode, json.loads(out)["status"]) == (1, "stopped")
+    assert time.monotonic() - started < 10
 
 
 def test_run_script__told_to_stop_while_logging(probe: Path) -> None:
