@@ -27,10 +27,14 @@ immutable
 cost 10000
 as $$
 declare
-    system json := odk_media.record -> '__system';
-    expected text := system ->> 'attachmentsExpected';
-    present text := system ->> 'attachmentsPresent';
+    system json;
+    expected text;
+    present text;
 begin
+    -- Not where they are declared: what fails there is not caught.
+    system := odk_media.record -> '__system';
+    expected := system ->> 'attachmentsExpected';
+    present := system ->> 'attachmentsPresent';
     if coalesce(expected, '0') = '0' then
         return null;
     end if;
@@ -161,6 +165,14 @@ as $$
                 and o.record_id = k.record_id collate "C" and o.deleted_at is null
             offset 0
         ) d
+        where cardinality(find_submissions.record_ids) <= 300
+        union all
+        -- Many keys in one pass: two indexes begin with the container, and each key might read all of one.
+        select o.record_id, o.record
+        from api.odk o
+        where cardinality(find_submissions.record_ids) > 300
+            and o.app_id = find_submissions.app_id and o.container_id = find_submissions.container_id
+            and o.record_id || '' = any (find_submissions.record_ids) and o.deleted_at is null
         union all
         select d.record_id, d.record
         from unnest(find_submissions.instance_ids) as i (instance_id)
