@@ -257,8 +257,10 @@ class HttpSession:
             pool_connections=self.pool, pool_maxsize=self.pool, max_retries=Retry(0, read=False)
         )
         self.http.mount(self.base_url, adapter)
-        # No proxy or .netrc credentials are to slip into requests that carry their own sign-in.
-        self.http.trust_env = False
+        # A city's proxy and certificates (HTTPS_PROXY, REQUESTS_CA_BUNDLE) hold here as elsewhere; but no .netrc
+        # sign-in may slip into requests that carry their own.
+        if self.http.auth is None:
+            self.http.auth = _keep_sign_in
 
     def close(self) -> None:
         """Close the connections."""
@@ -427,6 +429,11 @@ def build_failure(
     """An error to raise that is both the system's own and the kind of failure, so that either can be caught."""
     failure: ServiceError = _mixed(error, kind)(message, status, body, code)
     return failure
+
+
+def _keep_sign_in(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """The request as it is: with an auth of its own, requests looks into no .netrc."""
+    return request
 
 
 _MIXED: dict[tuple[type, type], type] = {}

@@ -347,13 +347,21 @@ def test_request__no_secrets_in_messages(echo: Echo, caplog: pytest.LogCaptureFi
 
 
 def test_request__no_netrc(echo: Echo, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
-    """No sign-in slips in from .netrc or the environment's proxies."""
+    """No sign-in slips in from .netrc."""
     (tmp_path / "netrc").write_text("default login me password hush\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     connect(echo).request("GET", "/x", repeatable=True)
     assert echo.got[0].header("Authorization") == ""
+
+
+def test_request__proxy_of_the_environment(echo: Echo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that the environment names is used, as in a network that has no other way out."""
+    monkeypatch.setenv("http_proxy", echo.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    http = HttpSession("http://knack.invalid", "Knack", SourceError)
+    http.request("GET", "/x", repeatable=True)
+    assert echo.got[0].header("Host") == "knack.invalid"
 
 
 def test_rate_limiter__rate() -> None:
