@@ -15,11 +15,11 @@ def main(args: cli.Args) -> cli.Summary:
     """Run the steps in turn; a step that fails is said, and the next round tries again."""
     config = containers.read_config(cli.config_folder())
     container = containers.find_container(config, args.app_name, args.container, args.env, ("odk",))
-    systems = ["odk", "store", "s3"] if container.attachments else ["odk", "store"]
+    systems = ["odk", "store", "s3"] if container.copies_media else ["odk", "store"]
     env.load(systems)
     flags = ["-a", args.app_name, "-c", args.container, "-e", args.env]
     plan = [("metadata_to_postgrest", flags), ("records_to_postgrest", [*flags, "--since-last"])]
-    if container.attachments:
+    if container.copies_media:
         plan.append(("attachments_to_s3", [*flags, "--since-last"]))
     summary = cli.Summary()
     interval_s = args.extra["interval"]

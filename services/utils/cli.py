@@ -57,6 +57,8 @@ class Summary:
     since: dt.datetime | None = None
     watermark: str | None = None
     counts: Counts = field(default_factory=Counts)
+    # Numbers that only one script has.
+    more: dict[str, int] = field(default_factory=dict)
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,7 +72,8 @@ def make_parser(script: str, description: str, *, container: str = "required", w
     """A parser with the shared flags.
 
     container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
-    --since-last and the removal flags) or "metadata" (adds --dry-run alone).
+    --since-last and the removal flags), "media" (the same without those flags: nothing is removed) or
+    "metadata" (adds --dry-run alone).
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -92,7 +95,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         parser.add_argument(
             "-e", "--env", choices=("prod", "dev"), help="default: SERVICES_ENV; dev uses the dev overrides"
         )
-    if writes == "documents":
+    if writes in ("documents", "media"):
         when = parser.add_mutually_exclusive_group()
         when.add_argument(
             "-d",
@@ -103,6 +106,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         when.add_argument(
             "--since-last", action="store_true", help="only records changed since the last successful run"
         )
+    if writes == "documents":
         parser.add_argument(
             "--max-delete-pct",
             type=_parse_pct,
@@ -246,6 +250,7 @@ def _print_summary(args: Args, summary: Summary, seconds: float) -> None:
         "since": summary.since.isoformat() if summary.since else None,
         "watermark": summary.watermark,
         **summary.counts.as_dict(),
+        **summary.more,
         "seconds": round(seconds, 3),
     }
     sys.stdout.write(json.dumps(line) + "\n")
@@ -302,8 +307,9 @@ def _set_up_logging() -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # urllib3 logs whole URLs, query strings included.
-    logging.getLogger("urllib3").setLevel(logging.WARNING)
+    # urllib3 logs whole URLs, query strings included; botocore what it signs.
+    for library in ("urllib3", "boto3", "botocore", "PIL"):
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def config_folder() -> Path | None:

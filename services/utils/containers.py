@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from services.utils.errors import ConfigError
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
 SYSTEMS = ("knack", "odk")
 FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
+_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 _OLDER_SPELLINGS = {
     "scene": "scene_id",
@@ -27,7 +28,7 @@ _OLDER_SPELLINGS = {
     "location_field": "location_fields",
 }
 # What names a place outside: in dev each of them must be overridden before anything is published there.
-DESTINATION_KEYS = ("socrata_resource_id", "service_id")
+DESTINATION_KEYS = ("socrata_resource_id", "service_id", "attachments")
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,11 @@ class Container:
         return [
             script for key, script in wanted.items() if getattr(self, key) and key not in self.dev_blocked
         ]
+
+    @property
+    def copies_media(self) -> bool:
+        """Whether its submissions' files are copied in its env."""
+        return self.attachments is not None and "attachments" not in self.dev_blocked
 
     def require(self, key: str, purpose: str) -> str:
         """A setting that a script cannot do without.
@@ -304,8 +310,8 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
         if value is not None and (isinstance(value, bool) or not str(value).isdecimal()):
             raise refuse("a whole number, 0 or more")
         return None if value is None else int(value)
-    if key == "attachments" and not isinstance(value, dict):
-        raise refuse('a dict such as {"prefix": "photos"}')
+    if key == "attachments":
+        _check_attachments(value, refuse)
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
     if key == "item_type" and value not in ("layer", "table"):
@@ -317,6 +323,19 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
     if key in _TEXTS and not isinstance(value, str):
         raise refuse("a text")
     return value
+
+
+def _check_attachments(value: Any, refuse: Callable[[str], ConfigError]) -> None:
+    if not isinstance(value, dict):
+        raise refuse('a dict such as {"prefix": "photos", "thumbnails": 256}')
+    unknown = [key for key in value if key not in ("prefix", "thumbnails")]
+    if unknown:
+        raise refuse(f'"prefix" and "thumbnails" in it only, not {unknown[0]!r}')
+    prefix, longest_px = value.get("prefix", ""), value.get("thumbnails", 0)
+    if not isinstance(prefix, str) or (prefix and not _PREFIX.fullmatch(prefix)):
+        raise refuse("a prefix of letters, digits, - _ . and single / between them")
+    if isinstance(longest_px, bool) or not isinstance(longest_px, int) or not 0 <= longest_px <= 4096:
+        raise refuse("thumbnails as a number of pixels up to 4096, or 0")
 
 
 def _find_siblings(

@@ -157,6 +157,8 @@ class Bucket:
     ) -> StoredObject:
         """Store an object in one request: it is there whole, or it is not.
 
+        A try whose answer was lost is looked for before the next one: bytes are not sent twice.
+
         Args:
             body: read from its start, again with each try. md5: of its bytes, as hex digits; S3 checks them by it.
             metadata: kept with the object; ASCII. file_name: what a browser is to call it.
@@ -174,11 +176,16 @@ class Bucket:
             encrypted = answer.get("ServerSideEncryption", "AES256") != "AES256"
             return "S3 stored other bytes than were sent" if _differs(etag, md5) and not encrypted else ""
 
+        def look() -> dict[str, Any] | None:
+            found = self.find(key)
+            return {"ETag": found.etag} if found is not None and found.metadata.get("md5") == md5 else None
+
         answer = self._call(
             "put_object",
             key,
             check=check,
             before=lambda: body.seek(0),
+            look=look,
             Key=key,
             Body=body,
             ContentLength=size,
@@ -364,11 +371,13 @@ class Bucket:
         *,
         check: Callable[[dict[str, Any]], str] = lambda answer: "",
         before: Callable[[], object] = lambda: None,
+        look: Callable[[], dict[str, Any] | None] = lambda: None,
         **arguments: Any,
     ) -> dict[str, Any]:
         """One operation on the bucket until it has an answer. All of them may be repeated.
 
-        check: what is wrong with an answer, "" if nothing. before: called before each try.
+        check: what is wrong with an answer, "" if nothing. before: called before each try. look: called after a
+        try that may have been carried out; what stands for its answer if it was.
         """
         from botocore.exceptions import BotoCoreError, ClientError
         from botocore.parsers import ResponseParserError
@@ -399,13 +408,23 @@ class Bucket:
                 reason = _name_failure(error)
             failures += counts
             said = f"{where}: {f'{status} ' if status else ''}{reason}"
+            gave_up = build_failure(
+                PublishError, OutcomeUnknown, f"{said}; gave up after {tries} tries", status, code=code
+            )
             wait_s = waits.find_next() if failures < self._backoff.attempts else None
             if wait_s is None:
-                raise build_failure(
-                    PublishError, OutcomeUnknown, f"{said}; gave up after {tries} tries", status, code=code
-                )
+                raise gave_up
             log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
             pause(wait_s)
+            try:
+                # Being told to wait is the one answer that surely means that nothing was done.
+                found = look() if counts else None
+            except RequestRefused:
+                found = None  # the key may write, and not read
+            except OutcomeUnknown as error:
+                raise gave_up from error
+            if found is not None:
+                return found
 
 
 def connect(settings: S3Settings) -> Bucket:

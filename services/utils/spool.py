@@ -93,6 +93,14 @@ class Spool:
             self._db.execute("select key, note from keys where note is not null and not wanted order by key")
         )
 
+    def there_under(self, start: str) -> dict[str, str]:
+        """{key: note} of what the target holds whose key begins so."""
+        found = self._db.execute(
+            "select key, note from keys where key >= ?1 and key < ?1 || char(1114111) and note is not null",
+            (start,),
+        )
+        return dict(found.fetchall())
+
     def put(self, queue: str, key: str, body: bytes) -> None:
         """Add a message to a queue."""
         self._db.execute("insert into queue values (?, ?, ?)", (queue, key, body))
@@ -126,6 +134,12 @@ class Spool:
         """(key, body) of a queue's messages, in the order they were put; they stay there."""
         yield from _loop(
             self._db.execute("select key, body from queue where queue = ? order by rowid", (queue,))
+        )
+
+    def take_greatest_first(self, queue: str) -> Iterator[tuple[str, bytes]]:
+        """As `take`, but in the order of keys, the greatest first."""
+        yield from _loop(
+            self._db.execute("select key, body from queue where queue = ? order by key desc, rowid", (queue,))
         )
 
 

@@ -365,6 +365,24 @@ class Store:
                 return
             last = page[-1]["record_id"]
 
+    def read_documents(self, record_ids: list[str]) -> Iterator[Document]:
+        """Some documents, tombstones too; those that the store does not have are left out."""
+        for start in range(0, len(record_ids), 50):
+            part = record_ids[start : start + 50]
+            while part:
+                params = [
+                    *self._filters(),
+                    ("select", "record_id,record,updated_at,deleted_at"),
+                    ("record_id", f"in.({','.join(map(quote, part))})"),
+                ]
+                body = self.postgrest.select(self.system, params, what=f"documents of {self.container_id}")
+                page, cut = decode_raw(self._rows, body)
+                for row in page:
+                    yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
+                # PostgREST may be set to give fewer rows than were asked for.
+                seen = {row.record_id for row in page}
+                part = [record_id for record_id in part if record_id not in seen] if page else []
+
     def read_alive_ids(self, record_ids: list[str]) -> set[str]:
         """Which of these records are in the container now."""
         alive: set[str] = set()

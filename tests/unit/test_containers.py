@@ -183,7 +183,8 @@ def test_find_container__numbers_as_texts() -> None:
 def test_find_container__dev_overrides() -> None:
     """dev lays its overrides over the rest; prod does not see them."""
     dev, prod = find(FULL, "dev"), find(FULL, "prod")
-    assert (dev.socrata_resource_id, dev.service_id, dev.dev_blocked) == ("wxyz-9876", "fedcba", ())
+    assert (dev.socrata_resource_id, dev.service_id) == ("wxyz-9876", "fedcba")
+    assert dev.dev_blocked == ("attachments",) and prod.dev_blocked == ()
     assert (prod.socrata_resource_id, prod.service_id) == ("abcd-1234", "0123456789abcdef")
     assert dev.scene_id == prod.scene_id == "scene_1"
 
@@ -320,3 +321,36 @@ def test_read_config__bytes_that_are_no_text(tmp_path: Path) -> None:
     (tmp_path / "knack.py").write_bytes(b"CONFIG = {'\xff': {}}")
     with pytest.raises(ConfigError, match="cannot be read"):
         containers.read_config(tmp_path)
+
+
+def test_copies_media__where_it_may() -> None:
+    """Media are copied where the configuration says so, in dev only to a place of its own; {} takes the defaults."""
+    assert not find({}).copies_media
+    assert find({"attachments": {}}).copies_media
+    assert not find({"attachments": {}}, "dev").copies_media
+    assert find({"attachments": {}, "dev": {"attachments": {"prefix": "trial"}}}, "dev").copies_media
+
+
+@pytest.mark.parametrize(
+    ("attachments", "expected"),
+    [
+        ("photos", "a dict such as"),
+        ({"prefx": "photos"}, "not 'prefx'"),
+        ({"prefix": "/photos"}, "a prefix of letters"),
+        ({"prefix": "photos//2026"}, "a prefix of letters"),
+        ({"prefix": "my photos"}, "a prefix of letters"),
+        ({"thumbnails": "256"}, "a number of pixels"),
+        ({"thumbnails": True}, "a number of pixels"),
+        ({"thumbnails": 5000}, "a number of pixels"),
+    ],
+)
+def test_find_container__attachments(attachments: object, expected: str) -> None:
+    """What would make keys that no tool likes, or pictures of no size, is refused."""
+    with pytest.raises(ConfigError, match=expected):
+        find({"attachments": attachments})
+
+
+def test_find_container__attachments_right() -> None:
+    """A prefix may have folders; thumbnails have a size."""
+    given = {"prefix": "photos/2026.a", "thumbnails": 256}
+    assert find({"attachments": given}).attachments == given

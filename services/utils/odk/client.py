@@ -169,9 +169,9 @@ class Central:
         return msgspec.json.decode(answer.content, type=_Session).token
 
 
-def connect(settings: OdkSettings) -> Central:
-    """Central as the environment names it. Nothing is sent yet."""
-    return Central(settings.url, settings.user, settings.password)
+def connect(settings: OdkSettings, pool: int = 8) -> Central:
+    """Central as the environment names it; pool: connections that are kept. Nothing is sent yet."""
+    return Central(settings.url, settings.user, settings.password, pool)
 
 
 def form_path(project_id: str | int, form_id: str, *more: str) -> str:
