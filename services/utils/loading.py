@@ -59,7 +59,8 @@ def load_changes(
     done = _DRY if dry_run else _STORED
     walk = _Walk(source)
     _set_watermark(run, walk.first)
-    run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run)
+    # What changed is asked for with an overlap: most of it came before.
+    run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run, compare=True)
     _check_complete(walk, store.container_id, A_FEW, done)
     if walk.left:
         stored, removed = store.count_alive(), len(walk.left)
@@ -95,7 +96,9 @@ def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_
         _plan_all(store, walk, run, guard, stored, where)
         return
     store.clear_seen()
-    run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, run_id=run.id)
+    run.counts = store.load(
+        _noting(run, walk.read()), on_reject=run.reject, run_id=run.id, compare=stored > 0
+    )
     # Also where nothing is to be removed: the watermark must not pass what did not come.
     _check_complete(walk, store.container_id, A_FEW, _STORED)
     missing = store.find_missing(run.id).record_ids
@@ -134,7 +137,9 @@ def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: lis
 
 def _load_again(store: Store, run: Run, walk: _Walk, pages: Iterator[list[tuple[str, bytes]]]) -> None:
     """Load records of which most have been counted already."""
-    counts = store.load(_noting(run, pages), on_reject=run.reject, run_id=run.id, first_page=walk.pages + 1)
+    counts = store.load(
+        _noting(run, pages), on_reject=run.reject, run_id=run.id, first_page=walk.pages + 1, compare=True
+    )
     run.counts.inserted += counts.inserted
     run.counts.updated += counts.updated
 

@@ -86,26 +86,44 @@ def held(stack: stacks.Stack, where: str = "deleted_at is null") -> dict[str, by
 # -- load
 
 
-def test_load__inserts_updates_unchanged(clean_store: stacks.Stack, small: None) -> None:
+@pytest.mark.parametrize("compare", [False, True])
+def test_load__inserts_updates_unchanged(clean_store: stacks.Stack, small: None, compare: bool) -> None:
     """The counts are those of what became of each record; the second time nothing moves."""
     documents = open_store(clean_store)
-    assert load(documents, PLAIN) == Counts(read=25, inserted=25)
+    assert load(documents, PLAIN, compare=compare) == Counts(read=25, inserted=25)
     assert held(clean_store) == PLAIN
     times = clean_store.execute("select record_id, updated_at from api.knack order by 1")
-    assert load(documents, PLAIN) == Counts(read=25, unchanged=25)
+    assert load(documents, PLAIN, compare=compare) == Counts(read=25, unchanged=25)
     assert clean_store.execute("select record_id, updated_at from api.knack order by 1") == times
     changed = {**PLAIN, "r003": b"{}", "r020": b'{"n": 1}', "new": b"[]"}
-    assert load(documents, changed) == Counts(read=26, inserted=1, updated=2, unchanged=23)
+    assert load(documents, changed, compare=compare) == Counts(read=26, inserted=1, updated=2, unchanged=23)
     assert held(clean_store) == changed
 
 
-def test_load__brings_back(clean_store: stacks.Stack) -> None:
+@pytest.mark.parametrize("compare", [False, True])
+def test_load__brings_back(clean_store: stacks.Stack, compare: bool) -> None:
     """A tombstone that is loaded again counts as updated and is alive."""
     documents = open_store(clean_store)
     load(documents, PLAIN)
     clean_store.execute("update api.knack set deleted_at = now() where record_id = 'r001'")
-    assert load(documents, PLAIN) == Counts(read=25, updated=1, unchanged=24)
+    assert load(documents, PLAIN, compare=compare) == Counts(read=25, updated=1, unchanged=24)
     assert held(clean_store) == PLAIN
+
+
+def test_load__compare_sends_what_differs(clean_store: stacks.Stack, wire: PostgrestWire) -> None:
+    """Where digests are compared, the documents that the store holds byte for byte are not sent at all."""
+    load(open_store(clean_store), PLAIN)
+    load(open_store(clean_store, container="object_2"), {"r007": b"{}"})
+    documents = open_store(clean_store, wire.url)
+    assert load(documents, PLAIN, compare=True) == Counts(read=25, unchanged=25)
+    assert wire.count("POST", "/knack") == 0
+    # Another white space is another document: bytes are compared, not meanings.
+    changed = {**PLAIN, "r007": PLAIN["r007"].replace(b":", b": "), "r008": '"\u00e9"'.encode()}
+    assert load(documents, changed, compare=True) == Counts(read=25, updated=2, unchanged=23)
+    assert wire.count("POST", "/knack") == 1
+    assert load(documents, changed, compare=True) == Counts(read=25, unchanged=25)
+    assert wire.count("POST", "/knack") == 1
+    assert held(clean_store, "container_id = 'object_1'") == changed
 
 
 def test_load__containers_apart(clean_store: stacks.Stack) -> None:
@@ -199,6 +217,7 @@ def test_load__odd_documents(clean_store: stacks.Stack, small: None) -> None:
     assert {d.record_id: d.record for d in documents.read()} == {**PLAIN, **ODD}
     assert load(documents, {**PLAIN, **ODD}, rejects=rejects) == Counts(read=40, unchanged=40)
     assert load(documents, {**PLAIN, **ODD}, dry_run=True) == Counts(read=40, unchanged=40)
+    assert documents._find_same({**PLAIN, **ODD}) == {*PLAIN, *ODD}
     odder = {**ODD, "half": rb'{"a":"\ud83d \u0000"}'}
     assert load(documents, odder, rejects=rejects) == Counts(read=15, updated=1, unchanged=14)
     assert set(documents.read_alive_ids([*ODD, "nobody"])) == set(ODD)

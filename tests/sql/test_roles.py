@@ -32,6 +32,13 @@ FUNCTIONS = {
     "watermark": {},
     "clear_load_pages": {},
     "put_document": {"source": "knack", **KEY, "record": "{}"},
+    "same_documents": {
+        "source": "knack",
+        "app_id": "a",
+        "container_id": "c",
+        "record_ids": ["r"],
+        "digests": [""],
+    },
     "beat_run": {"run_id": "00000000-0000-4000-8000-000000000001"},
     "keep_rejects": {"run_id": "00000000-0000-4000-8000-000000000001", "rejects": []},
     "purge_tombstones": {
