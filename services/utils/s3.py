@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from services.utils.env import S3Settings
 from services.utils.errors import ConfigError, OutcomeUnknown, PublishError, RequestFailed, RequestRefused
-from services.utils.session import Backoff, Waits, build_failure, pause
+from services.utils.session import Backoff, Waits, build_failure, check_may_write, pause
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -47,6 +47,7 @@ _UNKNOWN = frozenset(
         "IncompleteBody",
     }
 )
+_READS = frozenset({"head_object", "list_objects_v2"})
 _MEANINGS = {
     "NoSuchBucket": "there is no such bucket; check AWS_BUCKET_NAME and AWS_ENDPOINT_URL_S3",
     "InvalidBucketName": "that is no bucket's name; check AWS_BUCKET_NAME",
@@ -389,6 +390,8 @@ class Bucket:
         while True:
             tries += 1
             before()
+            if operation not in _READS:
+                check_may_write()
             status, code, counts = 0, "", True
             try:
                 answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.name, **arguments)

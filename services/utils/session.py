@@ -92,6 +92,12 @@ def stop_soon(seconds: float) -> None:
     limit_patience(min(seconds, _patience_s))
 
 
+def check_may_write() -> None:
+    """Raise what `ask_before_writes` says, for writes that do not go through `HttpSession`."""
+    if _ask_first is not None:
+        _ask_first()
+
+
 def set_testing(pace: float, timeout_s: float = float("inf")) -> None:
     """For tests: waits take `pace` of their time (1.0 is as usual), no answer is waited for beyond `timeout_s`."""
     global _pace, _longest_s
@@ -351,8 +357,8 @@ class HttpSession:
         timeout_s: tuple[float, float] | None,
         read: Callable[[requests.Response], None] | None,
     ) -> requests.Response:
-        if method != "GET" and _ask_first is not None:
-            _ask_first()
+        if method != "GET":
+            check_may_write()
         if self.limiter is not None:
             self.limiter.wait()
         standing = self.headers() if callable(self.headers) else self.headers

@@ -16,7 +16,7 @@ import msgspec
 from services.utils import filetypes, odk, s3, thumbnails
 from services.utils.attachments import Attachment
 from services.utils.copying.plan import Entry, Options
-from services.utils.errors import PublishError, ServiceError, SourceError, Stopped
+from services.utils.errors import PublishError, ServiceError, SourceError, Stopped, StoreError
 from services.utils.odk.media import Media
 from services.utils.records import Counts
 
@@ -153,6 +153,9 @@ class FileCopier:
             else:
                 self._bring(entry, name, row, key, known, outcome)
             outcome.delivered.append(whole_name)
+        except StoreError:
+            # Another run has taken this one's place.
+            raise
         except ServiceError as error:
             if getattr(error, "status", 0) == 404 and isinstance(error, SourceError):
                 # Taken away since the list was made.
