@@ -27,6 +27,7 @@ grant api_user, api_publisher, api_reader, anon to authenticator;
 revoke all on schema api, bi from public;
 revoke all on all tables in schema api from public, anon, api_reader, api_publisher, api_user;
 revoke all on all functions in schema api from public, anon, api_reader, api_publisher, api_user;
+revoke all on all functions in schema bi from public, anon, api_reader, api_publisher, api_user;
 revoke all on all sequences in schema api from public, anon, api_reader, api_publisher, api_user;
 
 grant usage on schema api to api_user, api_publisher;
@@ -64,6 +65,7 @@ grant execute on function
     api.media_to_check(text, text, integer),
     api.count_media(text, text),
     api.purge_tombstones(text, text, text, timestamptz),
+    api.refresh_views(text, text, text),
     api.odk_text(json, text[]),
     api.odk_media(json),
     api.odk_standing(text, text, text, integer, integer, integer),
@@ -74,3 +76,5 @@ to api_user;
 grant usage on schema bi to api_reader;
 grant select on all tables in schema bi to api_reader;
 alter default privileges in schema bi grant select on tables to api_reader;
+-- A view reads its tables with its owner's rights, but calls functions with its reader's.
+grant execute on all functions in schema bi to api_reader;

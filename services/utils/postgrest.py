@@ -50,6 +50,9 @@ _MEANINGS = {
     "22P02": "the body is not what its columns take",
     "54000": "a limit of PostgreSQL was passed",
     "54001": "the document is nested too deep",
+    "55P03": "a query that takes long holds what was to be changed; run again when it has ended",
+    "PT404": "the store has no such metadata; run services/metadata_to_postgrest.py, or correct the container's id",
+    "PT422": "the database does not know the app's time zone; choose another one in the app's settings in Knack",
     "PT409": "the run was taken for dead by another one, and must stop",
 }
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from services.utils import knack, loading, odk, submissions
+from services.utils import knack, loading, odk, submissions, views
 from services.utils.cli import Args
 from services.utils.containers import Container, find_container
 from services.utils.env import OdkSettings, Settings
@@ -206,23 +206,27 @@ def load_metadata(
     postgrest: PostgREST,
     run: Run,
 ) -> None:
-    """Load an app's metadata: a Knack app's in one document, an ODK app's in one for each form.
+    """Load an app's metadata: a Knack app's in one document, an ODK app's in one for each form; views follow.
 
     The outcome is in `run.counts`. A form that cannot be read does not keep the others from being loaded.
-    Raises: SourceError if the source does not give them; the last form's error if one could not be read.
+    Raises: SourceError if the source does not give them; the last form's error if one could not be read;
+        StoreError if the views of a container could not follow.
     """
+    names = [args.container] if args.container else sorted(config[system][args.app_name])
     if system == "knack":
         client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
         metadata = client.fetch_metadata()
         knack.open_app(decode_metadata(metadata))
         outcome = keep_metadata(postgrest, settings.knack.app_id, metadata, dry_run=args.dry_run)
         run.counts.add(Counts(read=1, **{outcome: 1}))
+        if not args.dry_run:
+            views.refresh_all(postgrest, [("knack", settings.knack.app_id, name) for name in names])
         return
-    names = [args.container] if args.container else sorted(config["odk"][args.app_name])
     found = [find_container(config, args.app_name, name, args.env, ("odk",)) for name in names]
     forms = dict.fromkeys(find_form(container, settings.odk) for container in found)
     central = odk.connect(settings.odk)
     failed: ServiceError | None = None
+    places = []
     for form in forms:
         store = Store(postgrest, "odk", form.app_id, form.form_id)
         run.counts.read += 1
@@ -236,6 +240,9 @@ def load_metadata(
             continue
         outcome = store.load_metadata(document, dry_run=args.dry_run) if document else "unchanged"
         run.counts.add(Counts(**{outcome: 1}))
+        places.append(("odk", form.app_id, form.form_id))
     central.close()
+    if not args.dry_run:
+        views.refresh_all(postgrest, places)
     if failed is not None:
         raise failed

@@ -136,10 +136,16 @@ def test_functions__by_role(filled: stacks.Stack) -> None:
 
 
 def test_functions__all_are_granted_to_somebody(stack: stacks.Stack) -> None:
-    """No function of api is open to everybody, and none but the triggers' own is closed to everybody."""
+    """No function is open to everybody, and none but the triggers' own is closed to loaders, or to readers in bi."""
     rows = stack.execute("""
         select p.proname, coalesce(p.proacl is null or bool_or(g.grantee = 0), false),
-            coalesce(bool_or(g.grantee::regrole::text = 'api_user'), false)
+            coalesce(
+                bool_or(
+                    g.grantee::regrole::text
+                        = case when p.pronamespace = 'bi'::regnamespace then 'api_reader' else 'api_user' end
+                ),
+                false
+            )
         from pg_proc p left join lateral aclexplode(p.proacl) g on true
         where p.pronamespace in ('api'::regnamespace, 'bi'::regnamespace)
             and p.prorettype <> 'trigger'::regtype
