@@ -457,3 +457,20 @@ def test_plans__read_what_they_need(bi: Views) -> None:
     assert bi.reader.execute("select count(*), sum(d) from bi.f where d >= 1000").fetchall() == [
         (2000, 3999000)
     ]
+
+
+def test_refresh__held_by_a_dashboard(bi: Views) -> None:
+    """A view that a query holds is not waited for for ever: it stays as it was, and other readers go on."""
+    bi.put_form("f", V1)
+    bi.refresh("odk", "f")
+    bi.put_form("f", [*V1, field("/more")])
+    bi.stack.execute("alter function api.refresh_views set lock_timeout = '100ms'")
+    try:
+        with psycopg.connect(bi.stack.database_url) as dashboard:
+            dashboard.execute("select * from bi.f")
+            answer = bi.call("refresh_views", source="odk", app_id="h/1", container_id="f")
+            assert (answer.status_code, answer.json()["code"]) == (500, "55P03")
+            assert "more" not in bi.types("f")
+        assert bi.refresh("odk", "f")["main"]["added"] == ["more"]
+    finally:
+        bi.stack.execute("alter function api.refresh_views set lock_timeout = '20s'")
