@@ -28,12 +28,13 @@ def main(args: cli.Args) -> cli.Summary:
     settings = env.load(["odk", "store", "s3"])
     options = copying.read_options(container, settings.s3)
     place = sources.find_form(container, settings.odk)
-    store = Store(PostgREST(settings.store), "odk", place.app_id, place.form_id)
+    postgrest = PostgREST(settings.store, pool=options.workers + 2)
+    store = Store(postgrest, "odk", place.app_id, place.form_id)
     bucket = s3.connect(settings.s3)
     destination = f"s3:{bucket.name}/{options.prefix}/{place.form_id}"
-    with runs.record_run(store.postgrest, args, destination) as run:
+    with runs.record_run(postgrest, args, destination) as run:
         form = odk.open_form(store.require_metadata())
-        central = odk.connect(settings.odk, options.workers)
+        central = odk.connect(settings.odk, options.workers + 2)
         feed = odk.FormFeed(central, place.project_id, place.form_id)
         copier = copying.Copier(store, form, feed, bucket, options, dry_run=args.dry_run)
         more = copier.copy(run)

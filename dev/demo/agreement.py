@@ -8,10 +8,12 @@ import msgspec
 import requests
 
 from dev import stack as stacks
+from dev.demo.names import FORM, KNACK_APP, ODK_APP, TREES, find_container
 from dev.simulators.agol import AgolSimulator
 from dev.simulators.knack import KnackSimulator
+from dev.simulators.s3 import S3Simulator
 from dev.simulators.socrata import SocrataSimulator
-from services.utils import containers
+from dev.simulators.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,7 @@ def compare(
     agol: AgolSimulator,
 ) -> Agreement:
     """Compare a container's documents byte for byte with the source, and the destinations' keys with them."""
-    from dev.demo.__main__ import APP
-
-    config = containers.read_config(containers.CONFIG_FOLDER.parents[1] / "dev" / "demo" / "config")
-    container = containers.find_container(config, APP, container_id, "prod")
+    container = find_container(KNACK_APP, container_id)
     source = knack.record_bytes(container_id)
     documents = _read_documents(store, container_id)
     rows = {str(row["id"]) for row in socrata.rows(container.socrata_resource_id)}
@@ -51,6 +50,50 @@ def compare(
         differences.append("ArcGIS")
     counts = (len(source), len(documents), len(rows), len(features))
     return Agreement(container_id, counts, ", ".join(differences))
+
+
+def compare_form(
+    store: stacks.Stack, survey: Survey, socrata: SocrataSimulator, agol: AgolSimulator
+) -> Agreement:
+    """Compare the survey's visits with documents, rows and features, and its trees with their dataset."""
+    container = find_container(ODK_APP, FORM)
+    visits = sorted(visit.instance_id for visit in survey.visits)
+    alive = store.execute("select record::json ->> '__id' from api.odk where deleted_at is null")
+    keys = {key for (key,) in store.execute("select record_id from api.odk where deleted_at is null")}
+    rows = {row["id"]: row for row in socrata.rows(container.socrata_resource_id)}
+    features = agol.features(container.service_id, int(container.layer_id or 0))
+    trees = sum(len(visit.values.get("tree") or ()) for visit in survey.visits)
+    differences = []
+    if sorted(key for (key,) in alive) != visits:
+        differences.append("store")
+    corrected = sum(row.get("surveyor", "").startswith("Corrected in the demo") for row in rows.values())
+    if rows.keys() != keys or corrected != 10:
+        differences.append("Socrata")
+    if len(socrata.rows(find_container(ODK_APP, TREES).socrata_resource_id)) != trees:
+        differences.append("Socrata (trees)")
+    if sorted(feature["attributes"]["id"] for feature in features) != sorted(keys):
+        differences.append("ArcGIS")
+    counts = (len(visits), len(alive), len(rows), len(features))
+    return Agreement(FORM, counts, ", ".join(differences))
+
+
+def describe_media(survey: Survey, store: stacks.Stack, s3: S3Simulator) -> tuple[str, bool]:
+    """How many of the survey's files are in the bucket, in words, and whether each is, byte for byte."""
+    files = [content for visit in survey.visits for content in visit.files.values()]
+    stored = store.execute("select key from api.odk_attachments where state = 'stored'")
+    objects = s3.objects()
+    held = sorted(objects[key] for (key,) in stored if key in objects)
+    missing = len([content for content in set(files) if content not in set(held)])
+    return f"media: {len(files)} files at the source, {len(held)} in S3", missing == 0
+
+
+def describe_view(store: stacks.Stack, survey: Survey) -> tuple[str, bool]:
+    """How many rows the survey's unified view shows, in words, and whether it is one for each visit."""
+    name = f"{survey.form_id}_unified"
+    count = store.execute(f'select count(*) from bi."{name}"')[0][0]
+    return f"view bi.{name}: {count} rows, one for each of {len(survey.visits)} visits", count == len(
+        survey.visits
+    )
 
 
 def print_table(rows: list[Agreement]) -> bool:

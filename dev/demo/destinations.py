@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
+from dev import stack as stacks
+from dev.demo.names import CONTAINERS, FORM, KNACK_APP, ODK_APP, TREES, find_container
 from dev.simulators.agol import AgolSimulator
 from dev.simulators.socrata import SocrataSimulator
-from services.utils import containers, knack
+from services.utils import knack, odk
 from services.utils.knack import KnackApp, RowFormatter
 
 _SOCRATA = {
@@ -39,16 +42,34 @@ _ESRI: dict[str, tuple[Any, ...]] = {
     "max": ("Double",),
     "date_time": ("Date",),
 }
+_ODK_SOCRATA = {
+    "int": "number",
+    "decimal": "number",
+    "boolean": "checkbox",
+    "dateTime": "calendar_date",
+    "date": "calendar_date",
+    "geopoint": "point",
+    "geotrace": "line",
+    "geoshape": "polygon",
+}
+# Places are geometry, not fields.
+_ODK_ESRI: dict[str, tuple[Any, ...]] = {
+    "int": ("Integer",),
+    "decimal": ("Double",),
+    "boolean": ("SmallInteger",),
+    "dateTime": ("Date",),
+    "date": ("Date",),
+    "geopoint": (),
+    "geotrace": (),
+    "geoshape": (),
+}
 
 
 def create(metadata: dict[str, Any], socrata: SocrataSimulator, agol: AgolSimulator) -> None:
     """Make each configured container's dataset and layer, empty."""
-    from dev.demo.__main__ import APP
-
     app = knack.open_app(metadata)
-    config = containers.read_config(containers.CONFIG_FOLDER.parents[1] / "dev" / "demo" / "config")
-    for container_id in config["knack"][APP]:
-        container = containers.find_container(config, APP, container_id, "prod")
+    for container_id in CONTAINERS:
+        container = find_container(KNACK_APP, container_id)
         formatter = knack.compile_formatter(
             app,
             container_id,
@@ -65,6 +86,28 @@ def create(metadata: dict[str, Any], socrata: SocrataSimulator, agol: AgolSimula
             geometry="esriGeometryPoint" if container.item_type == "layer" else None,
             unique_key="id",
         )
+
+
+def create_for_survey(store: stacks.Stack, socrata: SocrataSimulator, agol: AgolSimulator) -> None:
+    """Make the datasets and the layer of the survey's form, as its stored metadata says."""
+    found = store.execute("select metadata::text from api.odk_metadata where container_id = %s", (FORM,))
+    form = odk.open_form(json.loads(found[0][0]))
+    for container_id in (FORM, TREES):
+        container = find_container(ODK_APP, container_id)
+        shape = odk.compile_formatter(form, repeat=container.repeat, exclude_fields=container.exclude_fields)
+        keys = ("id", "submission_id", "parent_id", "position") if container.repeat else ("id",)
+        columns = {key: "number" if key == "position" else "text" for key in keys}
+        columns |= {name: _ODK_SOCRATA.get(kind, "text") for name, kind in shape.types.items()}
+        socrata.create_dataset(container.socrata_resource_id, columns, row_id="id")
+        if container.service_id:
+            fields: dict[str, tuple[Any, ...]] = {"id": ("String", 80, False)}
+            fields |= {name: _ODK_ESRI.get(kind, ("String", 4000)) for name, kind in shape.types.items()}
+            agol.create_layer(
+                container.service_id,
+                int(container.layer_id or 0),
+                fields={name: kind for name, kind in fields.items() if kind},
+                unique_key="id",
+            )
 
 
 def make_columns(formatter: RowFormatter, places: set[str]) -> dict[str, str]:

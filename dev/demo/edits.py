@@ -1,4 +1,4 @@
-"""A day's work in the city's Knack app: 50 edits, 5 deletes, 3 adds."""
+"""A day's work: 50 edits, 5 deletes and 3 adds in the city's Knack app; visits corrected and deleted in the survey."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from random import Random
 
 from dev.simulators.city import City
 from dev.simulators.knack import KnackSimulator
+from dev.simulators.odk import OdkSimulator
+from dev.simulators.survey import Survey
 
 SIGNALS, WORK_ORDERS = "object_12", "object_31"
 
@@ -31,3 +33,18 @@ def edit_city(knack: KnackSimulator, city: City, seed: int = 7) -> str:
             knack.add_record(object_key, {field: f"Added in the demo, no. {number + 1}"})
             added += 1
     return f"{edited} edits, {deleted} deletes, {added} adds."
+
+
+def edit_survey(odk: OdkSimulator, survey: Survey) -> str:
+    """Correct ten visits, delete one, bring in a photo that was missing; what was done, in words."""
+    for number, visit in enumerate(survey.visits[:10]):
+        survey.edit(odk, visit, {"surveyor": f"Corrected in the demo, no. {number + 1}"})
+    gone = survey.visits.pop()
+    odk.delete(survey.project, survey.form_id, gone.instance_id)
+    late = 0
+    for visit in survey.visits:
+        for name in visit.missing:
+            odk.put_attachment(survey.project, survey.form_id, visit.instance_id, name, visit.files[name])
+            late += 1
+        visit.missing.clear()
+    return f"10 corrections, 1 delete, {late} photos that come late."
