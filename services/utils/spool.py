@@ -19,7 +19,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._db = sqlite3.connect("", isolation_level=None)
-        self._db.execute("pragma cache_size = -8000")
+        self._db.execute("pragma cache_size = -2000")
         self._db.execute("pragma journal_mode = off")
         self._db.execute("pragma synchronous = off")
         self._db.execute(
