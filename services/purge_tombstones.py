@@ -5,8 +5,7 @@ python services/purge_tombstones.py -a data-tracker -c object_31 -e prod --older
 
 import datetime as dt
 
-from services.utils import cli, containers, env, ledger, runs
-from services.utils.errors import StoreError
+from services.utils import cli, containers, env, ledger, runs, sources
 from services.utils.postgrest import PostgREST
 from services.utils.records import Counts
 from services.utils.store import Store
@@ -15,20 +14,19 @@ from services.utils.store import Store
 def main(args: cli.Args) -> cli.Summary:
     """Find up to when everything was delivered, and delete the tombstones from before."""
     config = containers.read_config(cli.config_folder())
-    container = containers.find_container(config, args.app_name, args.container, args.env)
-    settings = env.load(["knack_app", "store"])
-    store = Store(PostgREST(settings.store), "knack", settings.knack.app_id, container.id)
-    standings = ledger.read_standings(
-        store.postgrest, app=args.app_name, container=args.container, env=args.env
-    )
-    wanted = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=args.extra["older_than"])
-    before, behind = ledger.find_purgeable(standings, container.publishers, wanted)
-    if before is None:
-        raise StoreError(
-            f"{container.where} is published by {behind}, which has never delivered everything in {args.env}. "
-            "Nothing was deleted. Run it first, or take its destination out of the configuration."
+    container = containers.find_container(config, args.app_name, args.container, args.env, containers.SYSTEMS)
+    sources.refuse_repeat(config, container)
+    settings = env.load([f"{container.system}_app", "store"])
+    place = sources.find_place(container, settings)
+    store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
+    before = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=args.extra["older_than"])
+    for publisher in sources.list_publishing(config, container):
+        standings = ledger.read_standings(
+            store.postgrest, app=publisher.app, container=publisher.id, env=args.env
         )
-    with runs.record_run(store.postgrest, args, f"store:knack/{settings.knack.app_id}/{container.id}") as run:
+        before = ledger.find_purgeable(standings, publisher, before)
+    destination = f"store:{place.system}/{place.app_id}/{place.container_id}"
+    with runs.record_run(store.postgrest, args, destination) as run:
         run.moves_watermark = False
         purged = store.purge(before.isoformat(), dry_run=args.dry_run)
         run.counts = Counts(read=purged, deleted=purged)

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from services.utils.containers import Container
+from services.utils.errors import StoreError
 from services.utils.postgrest import PostgREST
 
 
@@ -73,19 +75,20 @@ def read_open_rejects(store: PostgREST, destination: str) -> Iterator[OpenReject
         last = page[-1].record_id
 
 
-def find_purgeable(
-    standings: list[Standing], publishers: list[str], before: dt.datetime
-) -> tuple[dt.datetime | None, str]:
-    """Up to when tombstones may go: every publisher has delivered what is older.
+def find_purgeable(standings: list[Standing], container: Container, before: dt.datetime) -> dt.datetime:
+    """Up to when tombstones may go: every destination of the container has taken what is older.
 
     Args:
-        standings: of one container. publishers: the scripts that publish it somewhere.
-        before: the latest time that is wanted.
-    Returns: the time and "", or None and the script that has never delivered.
+        standings: of this container. before: the latest time that is wanted.
+    Raises: StoreError if it is published somewhere where everything was never delivered.
     """
-    for script in publishers:
-        marks = [s.watermark for s in standings if s.script == script]
+    for script in container.publishers:
+        marks = [standing.watermark for standing in standings if standing.script == script]
         if not marks or None in marks:
-            return None, script
+            raise StoreError(
+                f"{container.where} is published by {script}, which has never delivered everything in "
+                f"{container.env}. Nothing was deleted. Run it first, or take its destination out of the "
+                "configuration."
+            )
         before = min([before, *(mark for mark in marks if mark is not None)])
-    return before, ""
+    return before

@@ -89,6 +89,19 @@ def refuse_repeat(config: Mapping[str, Mapping[str, Mapping[str, Any]]], contain
     )
 
 
+def list_publishing(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]], container: Container
+) -> list[Container]:
+    """The containers that publish these documents: itself, and for an ODK form those of its repeats."""
+    found = [container]
+    if container.system == "odk":
+        form_id = container.form_id or container.id
+        for name, settings in config["odk"].get(container.app, {}).items():
+            if settings.get("repeat") and (settings.get("form_id") or name) == form_id:
+                found.append(find_container(config, container.app, name, container.env, ("odk",)))
+    return found
+
+
 def load_records(
     container: Container,
     settings: Settings,
