@@ -50,7 +50,7 @@ grant execute on function
     api.watermark(),
     api.state(api.runs),
     api.status(),
-    api.start_run(text, text, text, text, text, timestamptz, text, text, uuid),
+    api.start_run(text, text, text, text, text, timestamptz, text, text, uuid, uuid),
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),
     api.keep_rejects(uuid, json),

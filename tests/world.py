@@ -14,6 +14,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -254,7 +255,8 @@ class Killer:
     """Numbers the requests of a script in order, looks at every boundary, and kills at one of them.
 
     at: the number of the request to die at; None lets the script live. after: when it was carried out and is
-    not answered yet, instead of before it is carried out. number: the signal that is sent.
+    not answered yet, instead of before it is carried out. late_s: before it is carried out, which it is all the
+    same, so many seconds after that death. number: the signal that is sent.
     """
 
     def __init__(
@@ -264,13 +266,14 @@ class Killer:
         at: int | None = None,
         *,
         after: bool = False,
+        late_s: float = 0.0,
         number: signal.Signals = signal.SIGKILL,
     ) -> None:
         self.world = world
         self.count = 0
         self.killed = False
         self._look = look
-        self._at, self._after, self._signal = at, after, number
+        self._at, self._after, self._late_s, self._signal = at, after, late_s, number
         self._pid = 0
         self._known = threading.Event()
         self._lock = threading.Lock()
@@ -285,7 +288,8 @@ class Killer:
             self._pid = child.pid
             self._known.set()
             done = child.wait()
-            self.world.settle()
+            if not self._late_s:
+                self.world.settle()
             self._look()
             return done
         finally:
@@ -299,7 +303,8 @@ class Killer:
         self._look()
         if number == self._at and not self._after:
             self._kill()
-            if self._signal == signal.SIGKILL:
+            time.sleep(self._late_s)
+            if self._signal == signal.SIGKILL and not self._late_s:
                 raise ConnectionAbortedError("the client is dead")
 
     def _done(self, request: Request) -> None:

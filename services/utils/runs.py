@@ -10,6 +10,7 @@ import platform
 import signal
 import threading
 import time
+import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,8 @@ LEASE_S = 40.0
 # A run is taken for dead after 60 s without a heartbeat (api.state); waiting a little longer than that
 # lets a run start behind one that died on another machine.
 WAIT_FOR_OTHER_S = 75.0
+# What a process sent before it died may still be carried out; the next run is not to overtake that.
+SETTLE_S = 30.0
 _REJECTS_A_CALL = 200
 
 
@@ -46,7 +49,7 @@ class Run:
         self._rejected_ids: set[str] = set()
         self._open_rejects: set[str] = set()
         self._delivered: set[str] = set()
-        self._asked = False
+        self._asked_id = ""
         self._shown_alive = (0.0, 0.0)
         self._beating = threading.local()
         self.destination = destination
@@ -143,7 +146,8 @@ class Run:
         dead: str | None = None
         waiting_since = time.monotonic()
         while True:
-            self._asked = True
+            # Ours to give: however often the call is carried out, there is one row of it, and we know which.
+            self._asked_id = str(uuid.uuid4())
             asked_at = _read_clocks()
             answer = self._store.call(
                 "start_run",
@@ -157,6 +161,7 @@ class Run:
                     "host": _host(),
                     "process": _process(os.getpid()),
                     "dead": dead,
+                    "run_id": self._asked_id,
                 },
             )
             busy = answer.get("busy")
@@ -167,8 +172,10 @@ class Run:
                 self._open_rejects = self._read_open_rejects()
                 return
             if busy["host"] == _host() and _is_gone(busy["process"]):
-                log.info("run %s died on this machine; taking its place", busy["run_id"])
                 dead = busy["run_id"]
+                wait_s = 0.0 if busy["process"] == _process(os.getpid()) else _find_settle_s(busy)
+                log.info("run %s died on this machine; taking its place in %.0f s", dead, wait_s)
+                pause(wait_s)
                 continue
             if time.monotonic() - waiting_since > WAIT_FOR_OTHER_S:
                 raise StoreError(
@@ -189,10 +196,8 @@ class Run:
         done = status in ("ok", "partial")
         # A run that failed or was told to stop has little time left, and must be closed whatever else fails.
         backoff = None if done else Backoff(attempts=4, deadline_s=20.0)
-        if not self.id:
-            self.id = self._find_id(backoff) if self._asked else ""
-            if not self.id:
-                return
+        if not self._asked_id:
+            return
         try:
             self.flush_rejects(backoff)
         except ServiceError as refused:
@@ -206,17 +211,19 @@ class Run:
                     "close_rejects",
                     {"run_id": self.id, "all_seen": self.is_full, "record_ids": delivered},
                 )
-        closed = self._store.call(
-            "close_run",
-            {
-                "run_id": self.id,
-                "status": status,
-                "watermark": self.watermark if status == "ok" else None,
-                **self.counts.as_dict(),
-                "error": error or None,
-            },
-            backoff=backoff,
-        )
+        ended = {
+            "run_id": self.id or self._asked_id,
+            "status": status,
+            "watermark": self.watermark if status == "ok" else None,
+            **self.counts.as_dict(),
+            "error": error or None,
+        }
+        # Where the answer to its opening never came, that may still be on its way.
+        for pause_s in (0.0,) if self.id else (0.0, 0.2, 1.0):
+            pause(pause_s)
+            closed = self._store.call("close_run", ended, backoff=backoff)
+            if closed is not None:
+                break
         if closed is None and done:
             raise StoreError(
                 f"Run {self.id} was taken for dead while it ran, and another took its place. What it wrote "
@@ -253,22 +260,6 @@ class Run:
         if alive:
             self._shown_alive = asked_at
         return alive
-
-    def _find_id(self, backoff: Backoff | None) -> str:
-        """The id of the row that was asked for and never answered; "" if there is none."""
-        filters = {
-            "destination": self.destination,
-            "status": "running",
-            "host": _host(),
-            "process": _process(os.getpid()),
-        }
-        params = [("select", "run_id"), *((name, f"eq.{value}") for name, value in filters.items())]
-        for pause_s in (0.0, 0.2, 1.0):
-            pause(pause_s)  # it may be on its way still
-            found = msgspec.json.decode(self._store.select("runs", params, "our run", backoff))
-            if found:
-                return str(found[0]["run_id"])
-        return ""
 
     def _read_last_watermark(self) -> dt.datetime | None:
         from dateutil import parser as dates
@@ -357,6 +348,15 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
         raise error from caught
     finally:
         over.set()
+
+
+def _find_settle_s(died: dict[str, Any]) -> float:
+    """How long to leave alone what a dead run wrote: until `SETTLE_S` after its last sign of life."""
+    from dateutil import parser as dates
+
+    silent_s = time.time() - dates.isoparse(died["heartbeat_at"]).timestamp()
+    # The two clocks may differ: never longer than the whole.
+    return min(max(SETTLE_S - silent_s, 0.0), SETTLE_S)
 
 
 def build_lost(run: Run) -> StoreError:

@@ -105,7 +105,8 @@ create function api.start_run(
     since timestamptz,
     host text,
     process text,
-    dead uuid default null
+    dead uuid default null,
+    run_id uuid default null
 )
 returns json
 language plpgsql
@@ -117,6 +118,21 @@ declare
     surely_delivered timestamptz := api.watermark();
 begin
     perform pg_advisory_xact_lock(82718, hashtext(start_run.destination));
+    -- The call is repeated where its answer was lost, and what was lost may be carried out late.
+    select *
+    into started
+    from api.runs r
+    where r.run_id = start_run.run_id;
+    if found then
+        if started.status <> 'running' then
+            return json_build_object('busy', row_to_json(started));
+        end if;
+        return json_build_object(
+            'run_id', started.run_id,
+            'started_at', started.started_at,
+            'watermark', surely_delivered
+        );
+    end if;
     select *
     into holder
     from api.runs r
@@ -132,8 +148,9 @@ begin
             finished_at = clock_timestamp()
         where r.run_id = holder.run_id;
     end if;
-    insert into api.runs (script, app, container, destination, env, since, host, process)
+    insert into api.runs (run_id, script, app, container, destination, env, since, host, process)
     values (
+        coalesce(start_run.run_id, gen_random_uuid()),
         start_run.script,
         start_run.app,
         start_run.container,
@@ -151,8 +168,8 @@ begin
     );
 end;
 $$;
-comment on function api.start_run(text, text, text, text, text, timestamptz, text, text, uuid) is
-    'Opens a run and gives its id and the store''s watermark; or, while another run writes the same destination, that run as "busy". A dead run, or the one named as dead, is closed as failed and its place taken.';
+comment on function api.start_run(text, text, text, text, text, timestamptz, text, text, uuid, uuid) is
+    'Opens a run, under the id that the caller gives, and gives its id and the store''s watermark; or, while another run writes the same destination, that run as "busy". A dead run, or the one named as dead, is closed as failed and its place taken.';
 
 create function api.beat_run(run_id uuid)
 returns text
