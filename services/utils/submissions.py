@@ -402,7 +402,8 @@ def _keep(
     until: dt.datetime,
     checked: str,
 ) -> None:
-    """Tell the next load what this one found."""
+    """Tell the next load what this one found: it looks no further back, so what was refused is kept first."""
+    run.flush_rejects()
     looked = standing.load.looked_until if standing.load else None
     # A run from a later date leaves a gap; refused submissions are asked for again, if they are not too many.
     without_gap = since is None or (looked is not None and since <= looked)
