@@ -320,3 +320,17 @@ def test_format_key__keeps_different_keys_apart():
     assert format_key("a", "text") != format_key("A", "text")
     long = "1" * 40
     assert format_key(long + "1", "number") != format_key(long + "2", "number")
+
+
+@given(
+    st.datetimes(
+        timezones=st.sampled_from([dt.timezone(dt.timedelta(hours=h, minutes=30)) for h in (-12, 0, 13)])
+    )
+)
+def test_calendar_date__any_time_of_a_row(when: dt.datetime) -> None:
+    """Whatever the time, its text is that of its clock, to the millisecond; a day or hour too high is refused."""
+    text = when.replace(microsecond=0).isoformat()
+    assert FORMATTERS["calendar_date"](text) == f"{text[:19]}.000"
+    for wrong in (text[:8] + "32" + text[10:], text[:11] + "25" + text[13:], text[:14] + "60" + text[16:]):
+        with pytest.raises(Unfit):
+            FORMATTERS["calendar_date"](wrong)

@@ -96,6 +96,21 @@ def test_queue__order_and_size(spool: Spool) -> None:
     assert [body for _, body in spool.take("edits")] == [bytes([n]) for n in range(5)]
 
 
+def test_count_new__messages_whose_key_is_not_there(spool: Spool) -> None:
+    """Counted are a queue's messages, by whether the target holds their key; being wanted does not matter."""
+    for key in ("a", "b", "c", "b"):
+        spool.put("rows", key, b"")
+    spool.put("other", "z", b"")
+    spool.there("a")
+    spool.want("a")
+    spool.want("b")
+    assert spool.count_new("rows") == 3
+    spool.there("b", "note")
+    assert spool.count_new("rows") == 1
+    assert spool.count_new("none") == 0
+    assert list(spool.keys("rows")) == ["a", "b", "c", "b"]
+
+
 def test_take__left_halfway(spool: Spool) -> None:
     """Reading may be left halfway, also where the spool is closed meanwhile."""
     for n in range(3):
