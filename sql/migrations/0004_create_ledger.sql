@@ -256,10 +256,19 @@ begin
         and j.destination = r.destination
         and j.closed_at is null
         and j.run_id <> r.run_id
-        and (close_rejects.all_seen or j.record_id = any (close_rejects.record_ids));
+        and (
+            j.record_id = any (close_rejects.record_ids)
+            -- Two containers may feed one destination: a run has seen all records of its own only.
+            or close_rejects.all_seen
+            and (r.app, r.container) is not distinct from (
+                select (o.app, o.container)
+                from api.runs o
+                where o.run_id = j.run_id
+            )
+        );
     get diagnostics closed = row_count;
     return closed;
 end;
 $$;
 comment on function api.close_rejects(uuid, boolean, text[]) is
-    'Closes open rejects of earlier runs whose records this run delivered: all of them, or the ones named.';
+    'Closes open rejects of earlier runs whose records this run delivered: all of its container''s, or the ones named.';

@@ -557,6 +557,16 @@ def test_reject__twice_in_a_run(postgrest: PostgREST, clean_store: stacks.Stack)
     assert run.counts.rejected == 1
 
 
+def test_reject__other_containers(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
+    """A full run closes the rejects of its own container, not those of another that feeds the destination too."""
+    run_through(postgrest, refused=("r1",))
+    run_through(postgrest, flags(container="object_2"), refused=("r2",))
+    run_through(postgrest, flags(container="object_2"))
+    assert [row[0] for row in rejects(clean_store) if row[2]] == ["r1"]
+    run_through(postgrest)
+    assert [row[0] for row in rejects(clean_store) if row[2]] == []
+
+
 def test_reject__other_destinations(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
     """Rejects of one destination are not another's to close."""
     run_through(postgrest, refused=("r1",))

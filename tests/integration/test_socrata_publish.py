@@ -400,6 +400,44 @@ def test_publish__errors_in_the_one_request_are_sent_again_in_batches(portal):
     assert len(ids(portal)) == 10
 
 
+@pytest.mark.parametrize("errors", [1, 3])
+def test_publish__deletions_counted_as_errors_are_looked_after(portal, errors):
+    """A deletion counted as an error may be of a row that was gone, or that is still there: that is looked at."""
+    publish(portal, build_rows(range(30)))
+    fault = portal.faults.add(f"partial-errors:{errors}", body="deleted")
+    rows = [*map(kill, build_rows([1, 2, 3, 99])), *build_rows([5], "b")]
+    assert publish(portal, rows, replace=False).read == 5
+    assert fault.fired == 1
+    assert ids(portal) == keys([0, *range(4, 30)])
+
+
+def test_publish__deletions_that_never_succeed_fail_the_run(portal):
+    """Rows that are still there after two deletions are told, and the run fails."""
+    publish(portal, build_rows(range(30)))
+    portal.faults.add("partial-errors:3", body="deleted", times=None)
+    with pytest.raises(PublishError, match="3 are there that were deleted"):
+        publish(portal, [*map(kill, build_rows([1, 2, 3]))], replace=False)
+
+
+def test_publish__unseen_deletions_counted_as_errors_fail_the_run(portal):
+    """Where readers do not see the writes in time, nobody knows what an error of a deletion meant."""
+    publish(portal, build_rows(range(30)))
+    portal.switches.replica_lag_reads = 10_000
+    portal.faults.add("partial-errors:1", body="deleted")
+    limits = dataclasses.replace(ONE_BY_ONE, lag_s=0.03)
+    with pytest.raises(PublishError, match="1 deletions were counted as errors"):
+        publish(portal, [kill(build_rows([1])[0])], replace=False, limits=limits)
+
+
+def test_publish__errors_never_take_a_row_away(portal):
+    """Rows that a replace counts as errors stay as they were until they are saved."""
+    publish(portal, build_rows(range(30)))
+    portal.watch(ID)
+    portal.faults.add("partial-errors:5", method="POST|PUT", times=2)
+    assert publish(portal, build_rows(range(30), "b")).updated == 30
+    assert portal.min_count(ID) == 30
+
+
 @pytest.mark.parametrize("limits", [ONE_BY_ONE, BATCHES])
 def test_publish__poison_rows_are_found_by_400(portal, limits, caplog):
     """A row that makes the portal refuse its whole request is found and refused, without its values told."""
