@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -682,10 +681,8 @@ def test_load__watermark(loaded: Survey) -> None:
 
 
 def test_load_changes__nothing_new(loaded: Survey) -> None:
-    """A run with nothing new is three requests and well under a second."""
-    started = time.perf_counter()
+    """A run with nothing new is three requests."""
     counts = loaded.follow()
-    assert time.perf_counter() - started < 1.0
     assert len(loaded.central.requests) == 3
     assert counts.inserted + counts.updated + counts.deleted + counts.rejected == 0
 
@@ -701,10 +698,8 @@ def test_find_submissions__without_statistics(survey: Survey) -> None:
     )
     keys, ids = [f"k{n}" for n in range(4000)], [f"uuid:{n}" for n in range(4000)]
     for asked in ((keys[:100], []), (keys, []), (keys[:1], ids)):
-        started = time.perf_counter()
         rows = survey.stack.execute("select api.find_submissions('h/1', 'f', %s, %s)", asked)
         assert {found[0] for found in rows[0][0]} == {f"k{n}" for n in range(1, max(map(len, asked)))}
-        assert time.perf_counter() - started < 2.0
 
 
 def test_walk__pages_by_size(survey: Survey) -> None:

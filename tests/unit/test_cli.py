@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -250,11 +249,10 @@ def test_run_script__told_to_stop_while_repeating(probe: Path) -> None:
     assert process.stderr is not None
     lines = [process.stderr.readline(), process.stderr.readline()]
     assert any("trying again in 20.0 s" in line for line in lines)
-    started = time.monotonic()
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    # Less than the wait it is in.
+    out, _ = process.communicate(timeout=15)
     assert (process.returncode, json.loads(out)["status"]) == (1, "stopped")
-    assert time.monotonic() - started < 10
 
 
 def test_run_script__told_to_stop_while_logging(probe: Path) -> None:

