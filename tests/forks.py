@@ -138,12 +138,15 @@ class ForkServer:
 
 def _serve() -> None:
     """Read orders, fork, say the child's number and then how it ended."""
+    import botocore.session
     import jwt  # noqa: F401
     import sodapy  # noqa: F401
     from dateutil import parser, tz  # noqa: F401
 
     from services.utils import agol, cli, containers, env, knack, loading, runs, socrata, store  # noqa: F401
 
+    # What boto3 reads from its own files for a client.
+    botocore.session.get_session().create_client("s3", "us-east-1")
     gc.collect()
     gc.freeze()
     for line in sys.stdin:

@@ -84,6 +84,21 @@ class S3Simulator(Simulator):
         with self.lock:
             del self._backend().buckets[self.bucket].keys[key]
 
+    def snapshot(self) -> dict[str, Stored]:
+        """What the bucket holds now."""
+        with self.lock:
+            return {key: self.object(key) for key in self._keys("")}
+
+    def restore(self, kept: dict[str, Stored]) -> None:
+        """Put the bucket back to what it held; {} empties it."""
+        with self.lock:
+            self._backend().buckets[self.bucket].keys.clear()
+            for key, stored in kept.items():
+                made = self._backend().put_object(self.bucket, key, stored.content)
+                noted = {f"x-amz-meta-{name}": value for name, value in stored.metadata.items()}
+                made.set_metadata({"Content-Type": stored.content_type, **noted})
+            self.writes.clear()
+
     def uploads(self) -> int:
         """How many uploads in parts are under way."""
         with self.lock:

@@ -77,9 +77,10 @@ class StoredObject:
 
     @property
     def md5(self) -> str:
-        """MD5 of its bytes as hex digits: as we noted it, else the ETag where that is one; "" if not known."""
-        noted = self.metadata.get("md5", "")
-        return noted or (self.etag if _MD5.fullmatch(self.etag) and "encrypted" not in self.metadata else "")
+        """MD5 of its bytes as hex digits: its ETag where that is one, else as we noted it; "" if not known."""
+        if _MD5.fullmatch(self.etag) and "encrypted" not in self.metadata:
+            return self.etag
+        return self.metadata.get("md5", "")
 
 
 def encode_part(part: str) -> str:

@@ -17,7 +17,7 @@ from services.utils import filetypes, odk, s3, thumbnails
 from services.utils.attachments import Attachment
 from services.utils.copying.plan import Entry, Options
 from services.utils.errors import PublishError, ServiceError, SourceError, Stopped, StoreError
-from services.utils.odk.media import Media
+from services.utils.odk.media import FetchedFile, Media
 from services.utils.records import Counts
 
 log = logging.getLogger(__name__)
@@ -192,21 +192,24 @@ class FileCopier:
                     row.thumbnail_key,
                     row.thumbnail_px,
                 )
-            log.warning("%s is not in the bucket as it was stored; it is sent again", key)
-        elif there is None or key in there:
-            found = self._bucket.find(key)
-            if found is not None and found.md5:
-                longest, _, none = found.metadata.get("thumbnail", "").partition(" ")
-                made = int(longest) if longest.isdigit() else None
-                return key, Known(
-                    found.md5,
-                    found.metadata.get("sha1", ""),
-                    found.size,
-                    found.content_type,
-                    key + _THUMB if made and not none else None,
-                    made,
-                )
-        return key, None
+            log.warning("%s is not in the bucket as it was stored", key)
+        return key, self._read_known(key) if there is None or key in there else None
+
+    def _read_known(self, key: str) -> Known | None:
+        """A file as the bucket tells of it; None if it is not there, or not by what digest."""
+        found = self._bucket.find(key)
+        if found is None or not found.md5:
+            return None
+        longest, _, none = found.metadata.get("thumbnail", "").partition(" ")
+        made = int(longest) if longest.isdigit() else None
+        return Known(
+            found.md5,
+            found.metadata.get("sha1", "") if found.metadata.get("md5") == found.md5 else "",
+            found.size,
+            found.content_type,
+            key + _THUMB if made and not none else None,
+            made,
+        )
 
     def _compare(self, entry: Entry, name: str, known: Known | None, outcome: Outcome) -> None:
         if known is None:
@@ -250,23 +253,15 @@ class FileCopier:
                 if came is not None and wants_picture:
                     known = replace(known, **self._put_thumbnail(file, key, known.content_type))
             else:
-                kind = filetypes.find_content_type(came.head, name, came.said)
-                picture = self._put_thumbnail(file, key, kind)
-                made = picture["thumbnail_px"]
-                noted = {"thumbnail": f"{made}{'' if picture['thumbnail_key'] else ' none'}"} if made else {}
-                self._bucket.put(
-                    key,
-                    cast(BinaryIO, _Stoppable(file, self._stop)),
-                    size=came.size,
-                    md5=came.md5,
-                    content_type=kind,
-                    metadata={"sha1": came.sha1, **noted},
-                    file_name=name,
-                )
+                # A run that died may have brought these very bytes, and not noted it.
+                there = self._read_known(key) if row is not None and row.digest else None
+                if there is not None and there.md5 == came.md5:
+                    known = replace(there, sha1=came.sha1)
+                else:
+                    known = self._put(file, key, name, came)
                 outcome.counts.add(
                     Counts(updated=1) if row is not None and row.digest else Counts(inserted=1)
                 )
-                known = Known(came.md5, came.sha1, came.size, kind, **picture)
         stored = self._build_row(entry, name, row, "stored")
         outcome.rows.append(
             msgspec.structs.replace(
@@ -281,8 +276,25 @@ class FileCopier:
             )
         )
 
+    def _put(self, file: BinaryIO, key: str, name: str, came: FetchedFile) -> Known:
+        """Store a file, its thumbnail first: then that is not forgotten."""
+        kind = filetypes.find_content_type(came.head, name, came.said)
+        picture = self._put_thumbnail(file, key, kind)
+        made = picture["thumbnail_px"]
+        noted = {"thumbnail": f"{made}{'' if picture['thumbnail_key'] else ' none'}"} if made else {}
+        self._bucket.put(
+            key,
+            cast(BinaryIO, _Stoppable(file, self._stop)),
+            size=came.size,
+            md5=came.md5,
+            content_type=kind,
+            metadata={"sha1": came.sha1, **noted},
+            file_name=name,
+        )
+        return Known(came.md5, came.sha1, came.size, kind, **picture)
+
     def _put_thumbnail(self, file: BinaryIO, key: str, content_type: str) -> dict[str, Any]:
-        """Make and store a small picture; the row's two columns. Before the file itself: then it is not forgotten."""
+        """Make and store a small picture, if one is wanted; the row's two columns."""
         longest_px = self._options.thumbnail_px
         if not longest_px or not content_type.startswith("image/"):
             return {"thumbnail_key": None, "thumbnail_px": None}
