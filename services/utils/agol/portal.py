@@ -175,7 +175,8 @@ class Portal:
         try:
             item = self.post(path, what=f"item {service_id}")
         except RequestRefused as error:
-            if error.code not in ("400", "403", "404"):  # not about the item: throttled, or a token that ran out
+            # Any other is not about the item: throttled, or a token that ran out.
+            if error.code not in ("400", "403", "404"):
                 raise
             raise ConfigError(
                 f"{SYSTEM} item {service_id} does not exist, or {self.username} may not see it "
