@@ -119,6 +119,11 @@ class World:
         cursor = self.database.execute(query, params or None)
         return cursor.fetchall() if cursor.description else []
 
+    def reconnect(self) -> None:
+        """Ask the database over a new connection, as after an outage."""
+        self.database.close()
+        self.database = connect_database(self.stack)
+
     def source(self, container: str) -> dict[str, bytes]:
         """{record id: bytes} as Knack serves them."""
         return self.knack.record_bytes(container)
@@ -320,6 +325,11 @@ class Killer:
         os.kill(self._pid, self._signal)
 
 
+def connect_database(stack: stacks.Stack) -> psycopg.Connection[Any]:
+    """A connection of our own, beside every wire."""
+    return psycopg.connect(stack.database_url, host=str(stack.sockets), autocommit=True)
+
+
 @contextlib.contextmanager
 def open_world(
     stack: stacks.Stack,
@@ -336,7 +346,6 @@ def open_world(
     """
     city = build_city(accounts=4, locations=16, signals=signals, work_orders=work_orders)
     with (
-        psycopg.connect(stack.database_url, host=str(stack.sockets), autocommit=True) as database,
         PostgrestWire(stack.url, seed, max_rows=17) as wire,
         KnackSimulator(city.metadata, city.records, seed=seed, rate_limit=None) as knack,
         SocrataSimulator(seed) as socrata,
@@ -366,7 +375,7 @@ def open_world(
             "SERVICES_ENV": "prod",
             "SERVICES_CONFIG": str(_CONFIG.parent),
         }
-        world = World(city, stack, database, wire, knack, socrata, agol, env)
+        world = World(city, stack, connect_database(stack), wire, knack, socrata, agol, env)
         try:
             yield world
         finally:
@@ -376,3 +385,4 @@ def open_world(
                 names = world.sql("select nspname from pg_namespace where nspname like 'kept\\_%%'", *())
                 for (name,) in names:
                     world.sql(f"drop schema {name} cascade")
+            world.database.close()

@@ -54,7 +54,7 @@ def check_destinations(days: Days, container: str) -> None:
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_load__while_people_work(days: Days, container: str, seed: int) -> None:
     """A full load amid edits loses nothing that stays; the next loads bring the rest and take the dead away."""
     world = days.world
@@ -85,7 +85,7 @@ def test_load__while_people_work(days: Days, container: str, seed: int) -> None:
     assert world.places(container).layer.keys() == source.keys()
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_load__since_last_while_people_work(days: Days, seed: int) -> None:
     """Incremental loads amid edits, one after the other: when the work is over, one more brings what is left."""
     world = days.world
@@ -106,7 +106,7 @@ def test_load__since_last_while_people_work(days: Days, seed: int) -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS[1:])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_publish__while_the_store_changes(days: Days, script: str, seed: int) -> None:
     """Documents that change or go while a publisher reads them are brought by its next incremental run."""
     world = days.world
