@@ -50,6 +50,8 @@ def weather_a_storm(days: Days, seed: int) -> None:
     world.restore(days.yesterday if script == SCRIPTS[0] else days.loaded)
     world.socrata.switches.max_body_bytes = dice.choice([6_000, 250_000_000])
     world.socrata.switches.replica_lag_reads = dice.choice([0, 0, 1, 3])
+    world.agol.switches.stale_reads = dice.choice([0, 0, 1, 3])
+    world.knack.switches.overstate_total = dice.choice([0, 0, 2])
     flags = ["-c", container] if script in SCRIPTS else []
     if script not in SCRIPTS:
         world.sql("update api.knack_metadata set metadata = '{\"application\": {}}'")
