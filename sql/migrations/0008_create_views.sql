@@ -19,7 +19,9 @@ declare
 begin
     with token as (
         select m.part[1] as body, m.position, m.part[1] like '"%' as is_text
-        from regexp_matches(mend_record.body, '"(?:[^"\\]|\\.)*"|[^"]+', 'g') with ordinality as m (part, position)
+        -- Texts; what opens, with all that is no text; what closes.
+        from regexp_matches(mend_record.body, '"(?:[^"\\]|\\.)*"|[^]}"]+|[]}]+', 'g')
+                with ordinality as m (part, position)
     ),
     -- Escaped backslashes and whole surrogate pairs are put away; what looks odd then, is.
     judged as (

@@ -160,11 +160,12 @@ def delete_and_restore(survey: Survey, ids: dict[str, str]) -> None:
 
 
 def restore(survey: Survey, ids: dict[str, str]) -> None:
-    """Restored after a run has seen it deleted, also one that is known by its UUID field."""
+    """Restored when some runs have seen it deleted, also one that is known by its UUID field."""
     delete(survey, ids)
-    survey.wait()
-    survey.follow()
-    assert len(survey.documents()) == 2
+    for _ in range(3):
+        survey.wait()
+        survey.follow()
+        assert len(survey.documents()) == 2
     survey.wait()
     survey.do("restore", ids["oak"])
     survey.do("restore", ids["fir"])
@@ -255,7 +256,15 @@ def test_load_changes__delete_is_a_tombstone(loaded: Survey) -> None:
     before = loaded.documents()["fir-1"]
     loaded.do("delete", name_ids(loaded)["fir"])
     assert loaded.follow().deleted == 1
+    assert len(loaded.central.requests) == 3
     assert loaded.documents(deleted=True) == {"fir-1": before}
+
+
+def test_load_all__deleted_ones_need_no_asking(loaded: Survey) -> None:
+    """A full load lists what is deleted, so that none of it is asked for one by one: four requests in all."""
+    loaded.do("delete", name_ids(loaded)["fir"])
+    assert loaded.load().deleted == 1
+    assert len(loaded.central.requests) == 4
 
 
 def test_load_all__leaves_deleted_ones_out(survey: Survey) -> None:
@@ -426,6 +435,26 @@ def test_load__page_that_ends_early(loaded: Survey, caplog: pytest.LogCaptureFix
     assert loaded.agrees()
 
 
+def test_load__never_complete(loaded: Survey) -> None:
+    """A feed that ends early every time is an incomplete answer: nothing is removed, the time stands still."""
+    for number in range(60):
+        loaded.add(f"tree {number}")
+    ids = list(loaded.given)
+    loaded.do("delete", ids[0])
+    loaded.rows = loaded.rows_most = 4
+
+    def purge(request: Request) -> None:
+        if request.query.get("$expand") == "*" and "$skiptoken" not in request.query:
+            cursor = list(loaded.central.form(loaded.project, FORM).live())[3]
+            loaded.do("purge", cursor.instance_id)
+
+    loaded.central.on_answer = purge
+    with pytest.raises(SourceError, match="three times: the answer is incomplete"):
+        loaded.load()
+    loaded.central.on_answer = None
+    assert ids[0] in loaded.documents()
+
+
 # -- keys --------------------------------------------------------------------------------------------
 
 
@@ -459,9 +488,10 @@ def test_load__other_key_setting(clean_store: stacks.Stack) -> None:
     """With another choice of key everything is read again, and nothing stays under the old keys."""
     with open_survey(clean_store) as survey:
         one = survey.add("oak", values={"UUID": "u-1"})
-        survey.load()
-        survey.record_key = "__id"
         survey.wait()
+        survey.load()
+        survey.wait()
+        survey.record_key = "__id"
         survey.follow()
         assert set(survey.documents()) == {one}
 
@@ -474,6 +504,7 @@ def test_load__key_changed_by_an_edit(loaded: Survey, full: bool) -> None:
     loaded.edit(ids["oak"], UUID="oak-1")
     counts = loaded.load() if full else loaded.follow()
     assert (counts.inserted, counts.deleted) == (2, 2)
+    assert full or len(loaded.central.requests) == 3
     assert {"fir-2", "oak-1"} <= set(loaded.documents())
     assert set(loaded.documents(deleted=True)) == {"fir-1", ids["oak"]}
     assert loaded.agrees()
@@ -529,11 +560,22 @@ def test_load__conflict_across_pages(survey: Survey) -> None:
     assert {stored, *survey.rejects()} == set(ids)
 
 
+def test_load_all__key_of_a_deleted_one(loaded: Survey) -> None:
+    """A key whose holder was deleted is free at once: a full load stores the other submission under it."""
+    loaded.do("delete", name_ids(loaded)["fir"])
+    second = loaded.add("fir again", values={"UUID": "fir-1"})
+    assert loaded.load().rejected == 0
+    assert msgspec.json.decode(loaded.documents()["fir-1"])["__id"] == second
+    assert loaded.agrees()
+
+
 def test_load_changes__conflict_is_tried_again(loaded: Survey) -> None:
     """When the one that holds the key is deleted, the refused one takes its place, and its reject is closed."""
     second = loaded.add("fir again", values={"UUID": "fir-1"})
-    loaded.follow()
-    loaded.wait()
+    for _ in range(3):
+        loaded.follow()
+        loaded.wait()
+    assert set(loaded.rejects()) == {second}
     loaded.do("delete", name_ids(loaded)["fir"])
     loaded.follow()
     loaded.wait()
@@ -754,9 +796,11 @@ def test_load__session_that_ends(survey: Survey) -> None:
     for number in range(40):
         survey.add(f"tree {number}")
     pages = 0
+    heads: list[dict[str, str]] = []
 
     def expire(request: Request) -> None:
         nonlocal pages
+        heads.append(request.headers)
         if request.query.get("$expand") == "*":
             pages += 1
             if pages == 1:
@@ -764,8 +808,9 @@ def test_load__session_that_ends(survey: Survey) -> None:
 
     survey.central.on_answer = expire
     survey.load()
-    assert survey.agrees()
     assert [seen.status for seen in survey.central.requests].count(401) == 1
+    assert not any("Cookie" in seen for seen in heads)
+    assert survey.agrees()
 
 
 def test_load__older_central(clean_store: stacks.Stack, caplog: pytest.LogCaptureFixture) -> None:

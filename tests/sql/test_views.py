@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import psycopg
 import pytest
 from knackpy.models import TIMEZONES
 
@@ -467,6 +468,8 @@ def test_odk__repeats_of_any_depth(bi: Views) -> None:
             field("/house/inner/room/box/shelf/thing/id"),
             field("/house/inner/room/box/shelf/thing/parent_id"),
             field("/house/inner/room/box/shelf/thing/photo", "binary"),
+            field("/room", "repeat"),
+            field("/room/x"),
         ],
     )
     thing = {"id": "T", "parent_id": "P", "photo": "x.jpg", "__id": "abc"}
@@ -486,7 +489,7 @@ def test_odk__repeats_of_any_depth(bi: Views) -> None:
     )
     bi.refresh("odk", "deep")
     room_view, shelf_view = "deep_house_inner_room", "deep_house_inner_room_box_shelf"
-    assert bi.names() == ["deep", room_view, shelf_view, f"{shelf_view}_thing", "deep_unified"]
+    assert bi.names() == ["deep", room_view, shelf_view, f"{shelf_view}_thing", "deep_room", "deep_unified"]
     assert [(row["id"], row["parent_id"], row["position"], row["name"]) for row in bi.read(room_view)] == [
         ("s1/house/inner/room[1]", "s1", 1, "A"),
         ("s1/house/inner/room[2]", "s1", 2, "B"),
@@ -604,6 +607,7 @@ def test_odd__characters(bi: Views) -> None:
             "low": r'{"text": "\udef4\ud83d", "whole": 2}',
             "pair": r'{"text": "\ud83d\udef4 \u00e9", "whole": 2}',
             "escaped": r'{"text": "\\u0000 \\ud83d", "whole": 2}',
+            "both": f'{{"text": "\\\\u0000", "whole": 2, "x": "{NUL}"}}',
             "thrice": r'{"text": "\\\u0000", "whole": 2}',
             "key": f'{{"b{NUL}": 1, "b{HALF}": 2, "text": "here", "whole": 2}}',
             "repeat": f'{{"people": [{{"name": "x{NUL}", "age": 3}}, {{"name": "\\"{HALF}", "age": 4}}], "whole": 2}}',
@@ -612,7 +616,13 @@ def test_odd__characters(bi: Views) -> None:
     )
     assert all(row["whole"] == 2 for key, row in rows.items() if key != "fine")
     texts = {key: row["text"] for key, row in rows.items() if row["text"] is not None and key != "fine"}
-    assert texts == {"pair": "🛴 é", "escaped": "\\u0000 \\ud83d", "key": "here", "quotes": '"'}
+    assert texts == {
+        "both": "\\u0000",
+        "pair": "🛴 é",
+        "escaped": "\\u0000 \\ud83d",
+        "key": "here",
+        "quotes": '"',
+    }
     assert rows["nul"]["many"] == "a, b"
     assert rows["half"]["group_n"] == 2
     people = bi.read("odd_people")
@@ -629,6 +639,7 @@ def test_odd__numbers(bi: Views) -> None:
             "exponent": '{"whole": 1e400000, "group": {"n": -1E+99999}, "text": "x"}',
             "tiny": '{"whole": 1e-20000, "group":{"n":1e-400}, "text": "x"}',
             "digits": f'{{"whole": {digits}, "group": {{"n": -{digits}.5}}, "text": "x"}}',
+            "quoted": f'{{"whole": "{digits}", "group": {{"n": "{digits}"}}, "text": "x"}}',
             "double": '{"whole": 99999999999999999999, "group": {"n": 2e308}, "text": "x"}',
             "most": '{"whole": 9223372036854775807, "group": {"n": 1.5e308}, "text": "x"}',
             "list": '{"whole": [1e99999, 2], "group": {"n": {"a": 1e99999}}, "text": "x"}',
@@ -721,6 +732,26 @@ def test_odd__shapes(bi: Views) -> None:
     assert (rows["places"]["yes"], rows["no place"]["yes"], rows["objects"]["yes"]) == (True, False, None)
     assert rows["places"]["place_latitude"] is None
     assert rows["no place"]["place"] is None
+
+
+@pytest.mark.parametrize(("opens", "closes"), [("[", "]"), ('{"field_1":', "}"), ('[{"field_1":', "}]")])
+def test_odd__deepest(bi: Views, opens: str, closes: str) -> None:
+    """The deepest document that the server takes is null in its view, and the others are shown."""
+    bi.put_app(build_app("short_text"))
+    bi.fill("knack", "object_1", {"a": {"field_1": "fine"}})
+    bi.refresh("knack", "object_1")
+    low, high = 1000, 50_000
+    while low < high - 1:
+        depth = (low + high) // 2
+        try:
+            bi.fill("knack", "object_1", {f"depth {depth:05}": opens * depth + "1" + closes * depth})
+            low = depth
+        except psycopg.errors.StatementTooComplex:
+            high = depth
+    assert low > 3000
+    rows = bi.read("things")
+    assert rows[0]["field_1"] == "fine"
+    assert rows[-1] == {"id": f"depth {low:05}", "field_1": None}
 
 
 def test_odd__metadata(bi: Views) -> None:
