@@ -139,12 +139,12 @@ class Bucket:
         """Close the connections."""
         self._client.close()
 
-    def check(self) -> None:
-        """Make sure that the bucket is there and lets itself be listed.
+    def check(self, prefix: str = "") -> None:
+        """Make sure that the bucket is there and lets keys that begin so be listed.
 
         Raises: PublishError.
         """
-        self._list_page("", "", 1)
+        self._list_page(prefix, "", 1)
 
     def put(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ import requests
 from PIL import Image
 
 from dev import stack as stacks
+from dev.simulators.base import Answer, Request
 from dev.simulators.odk.pictures import draw_png
 from dev.simulators.s3 import Stored
 from services.utils import env, odk, s3, session
@@ -232,6 +233,35 @@ def test_copy__row_of_a_repeat_taken_out(media: Media) -> None:
     assert media.follow() == Counts(read=1, unchanged=1, deleted=1)
     row = media.rows()[one, "2.jpg"]
     assert (row["key"], row["field_path"]) == (key, "person[1]/portrait") and media.s3.writes == []
+
+
+def test_copy__file_moves_to_another_field(media: Media) -> None:
+    """A file that an edit moves to another field keeps its key, and is not sent again."""
+    one = media.add("A", {"a.jpg": jpeg("a")}, photo="a.jpg")
+    media.load()
+    media.copy()
+    key = media.rows()[one, "a.jpg"]["key"]
+    media.edit(one, name="A", building={"façade": "a.jpg"})
+    assert media.follow() == Counts(read=1, unchanged=1)
+    row = media.rows()[one, "a.jpg"]
+    assert (row["key"], row["field_path"]) == (key, "building/façade") and key.endswith("/photo/a.jpg")
+    media.check(sent=0)
+
+
+def test_copy__deleted_at_central_does_not_stop_the_turn(
+    media: Media, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files of a submission that was deleted, and is not in the store as such yet, do not take the others' turn."""
+    monkeypatch.setattr(copier_module, "COMPARE_AGAIN", 2)
+    fill(media, 2)
+    media.load()
+    media.copy()
+    media.copy(follow=True)
+    first = min(media.rows().items(), key=lambda item: item[1]["checked_at"])[0][0]
+    media.do("delete", first)
+    other = next(place for place in media.rows() if place[0] != first)
+    media.put(*other, jpeg("another"))
+    assert sum(media.copy(follow=True).updated for _ in range(3)) == 1
 
 
 def test_copy__field_removed_in_a_new_version(media: Media) -> None:
@@ -508,8 +538,9 @@ def test_copy__recovers_within_the_run(media: Media) -> None:
     media.check(sent=6)
 
 
-def test_copy__central_goes_away(media: Media) -> None:
+def test_copy__central_goes_away(media: Media, monkeypatch: pytest.MonkeyPatch) -> None:
     """After so many files in a row it is not the files: the run fails, what came is kept and noted."""
+    monkeypatch.setattr(copier_module, "_FLUSH_S", 1000.0)
     fill(media, 40, files=1)
     media.load()
     media.central.faults.add("500", path="/attachments/.", after=10, times=None)
@@ -520,6 +551,27 @@ def test_copy__central_goes_away(media: Media) -> None:
     media.central.faults.clear()
     assert media.copy() == Counts(read=40, inserted=30, unchanged=10)
     media.check(sent=30)
+
+
+def test_copy__bytes_that_change_on_the_way(either: Media) -> None:
+    """A file of the right length that is not what its ETag or its name in Central's S3 says is fetched again."""
+    media = either
+    fill(media, 2)
+    media.load()
+    damaged: set[str] = set()
+    for host in (media.central, media.central.files_host):
+
+        def answer(request: Request, real: Callable[[Request], Answer] = host.answer) -> Answer:
+            said = real(request)
+            if said.body[:3] == b"\xff\xd8\xff" and request.path not in damaged:
+                damaged.add(request.path)
+                said.body = said.body[:-1] + b"\0"
+            return said
+
+        host.answer = answer  # type: ignore[method-assign]
+    assert media.copy() == Counts(read=4, inserted=4)
+    assert len(damaged) == 4 and len(media.downloads()) == 8
+    media.check(sent=4)
 
 
 def test_copy__wrong_bucket(media: Media) -> None:

@@ -30,6 +30,7 @@ COMPARE_AGAIN = 100
 GIVE_UP_AFTER = 24
 _FLUSH_ROWS, _FLUSH_S = 200, 2.0
 _SAY_S = 10.0
+_STOP_S = 5.0
 _SHOWN = 20
 
 
@@ -76,7 +77,7 @@ class Copier:
             if self._plan.count():
                 # What is wrong with all files is said before the first one.
                 self._feed.fetch_state()
-                self._bucket.check()
+                self._bucket.check(self._files.base)
             if run.is_full:
                 self._objects = Spool()
                 for stored in self._bucket.list(self._files.base):
@@ -127,6 +128,7 @@ class Copier:
             for future in done:
                 outcome = future.result()
                 self._keep(outcome, run, last)
+                under_way.remove(future)
                 if outcome.failed and not last:
                     again.append((outcome.entry, outcome.failed_files or None))
             if len(self._pending) >= _FLUSH_ROWS or time.monotonic() - self._flushed > _FLUSH_S:
@@ -144,12 +146,10 @@ class Copier:
                         there = self._objects.there_under(self._files.build_base(entry.instance_id))
                     rows = known.get(entry.record_id, {})
                     while len(under_way) >= 2 * self._options.workers:
-                        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                        take(done)
+                        take(wait(under_way, return_when=FIRST_COMPLETED).done)
                     under_way.add(pool.submit(self._files.copy, entry, rows, there, names))
             while under_way:
-                done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                take(done)
+                take(wait(under_way, return_when=FIRST_COMPLETED).done)
             self._flush()
         except BaseException:
             self._end(pool, under_way)
@@ -160,7 +160,9 @@ class Copier:
     def _end(self, pool: ThreadPoolExecutor, under_way: set[Future[Outcome]]) -> None:
         """Let nothing go on, and note what was done: there is little time left."""
         self._stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # What waits for a silent server is not waited for; it writes nothing any more.
+        wait([future for future in under_way if not future.cancelled()], timeout=_STOP_S)
         for future in under_way:
             if future.done() and not future.cancelled() and future.exception() is None:
                 self._pending += future.result().rows
