@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from services.utils.errors import ConfigError
+from services.utils.schedules import Schedule, parse_schedule
 
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
 SYSTEMS = ("knack", "odk")
@@ -55,7 +56,8 @@ class Container:
     layer_id: int | None = None
     item_type: str = "layer"
     dest_apps: Any = None
-    schedule: Any = None
+    # When it runs by itself; None where nobody said.
+    schedule: Schedule | None = None
     project_id: str = ""
     form_id: str = ""
     # What names a submission: "" (its UUID field, else __id, else meta/instanceID), or the path of a field.
@@ -312,6 +314,11 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
         return None if value is None else int(value)
     if key == "attachments":
         _check_attachments(value, refuse)
+    if key == "schedule":
+        try:
+            return parse_schedule(value)
+        except ValueError as error:
+            raise refuse(str(error)) from error
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
     if key == "item_type" and value not in ("layer", "table"):

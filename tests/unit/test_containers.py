@@ -141,6 +141,8 @@ def test_find_container__unknown_names() -> None:
         ("layer_id", 1.5),
         ("layer_id", "²"),
         ("item_type", "Layer"),
+        ("schedule", "@yearly"),
+        ("schedule", {"change": "5m"}),
         ("item_type", ["layer"]),
         ("socrata_resource_id", "abcd1234"),
         ("socrata_resource_id", "ABCD-1234"),
