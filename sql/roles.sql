@@ -1,7 +1,7 @@
 -- Who may do what. Applied after the migrations, on every run of migrate.py; passwords are the operator's.
 --   authenticator   PostgREST logs in as it and becomes one of the others
 --   api_user        loads: writes documents and metadata, never deletes them
---   api_publisher   reads documents; writes runs and rejects only
+--   api_publisher   reads documents; writes runs, rejects and counts only
 --   api_reader      reads the views in bi, nothing else
 --   anon            a request without a token: nothing at all
 
@@ -39,12 +39,13 @@ grant select, insert, update on
     api.odk_attachments,
     api.odk_loads,
     api.runs,
-    api.rejects
+    api.rejects,
+    api.counts
 to api_user;
 grant select, insert, update, delete on api.load_pages to api_user;
 
 grant select on api.knack, api.odk, api.knack_metadata, api.odk_metadata, api.odk_attachments to api_publisher;
-grant select, insert, update on api.runs, api.rejects to api_publisher;
+grant select, insert, update on api.runs, api.rejects, api.counts to api_publisher;
 
 grant execute on function
     api.watermark(),
@@ -54,22 +55,24 @@ grant execute on function
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),
     api.keep_rejects(uuid, json),
-    api.close_rejects(uuid, boolean, text[])
+    api.close_rejects(uuid, boolean, text[]),
+    api.keep_counts(text, text, text, json),
+    -- Comparing only: they read what a publisher may read.
+    api.same_documents(text, text, text, text[], text[]),
+    api.find_submissions(text, text, text[], text[]),
+    api.odk_text(json, text[])
 to api_user, api_publisher;
 grant execute on function
     api.clear_load_pages(),
     api.missing_records(uuid, text, text, text),
     api.remove_documents(uuid, text, text, text, text[]),
     api.put_document(text, text, text, text, text),
-    api.same_documents(text, text, text, text[], text[]),
     api.media_to_check(text, text, integer),
     api.count_media(text, text),
     api.purge_tombstones(text, text, text, timestamptz),
     api.refresh_views(text, text, text),
-    api.odk_text(json, text[]),
     api.odk_media(json),
     api.odk_standing(text, text, text, integer, integer, integer),
-    api.find_submissions(text, text, text[], text[]),
     api.keep_odk_load(uuid, text, text, text, json, timestamptz, text)
 to api_user;
 

@@ -1,4 +1,4 @@
-"""What the ledger tells: how every container stands, what was refused, what may be purged. Reads only."""
+"""What the ledger tells: how every container stands, what was refused, what places held, what may be purged."""
 
 from __future__ import annotations
 
@@ -44,6 +44,26 @@ class OpenReject(msgspec.Struct):
     created_at: dt.datetime
 
 
+class PlaceCount(msgspec.Struct):
+    """What one place of a container held when its places were last compared (api.counts).
+
+    place: "source", "store", "socrata" or "agol"; destination: the same in the ledger's words. missing, extra and
+    differing tell how it differed from what belongs there, refused what it will not take; none counts twice.
+    """
+
+    app: str
+    container: str
+    env: str
+    place: str
+    destination: str
+    held: int
+    counted_at: dt.datetime
+    missing: int = 0
+    extra: int = 0
+    differing: int = 0
+    refused: int = 0
+
+
 def read_standings(store: PostgREST, *, app: str = "", container: str = "", env: str = "") -> list[Standing]:
     """How every container stands; of one app, container or env if they are named."""
     params = [
@@ -53,6 +73,34 @@ def read_standings(store: PostgREST, *, app: str = "", container: str = "", env:
     ]
     body = store.http.request("GET", "/rpc/status", params=params, repeatable=True, what="status").content
     return msgspec.json.decode(body, type=list[Standing])
+
+
+def read_counts(store: PostgREST, *, app: str = "", container: str = "", env: str = "") -> list[PlaceCount]:
+    """What every place held when it was last compared; of one app, container or env if they are named."""
+    params = [("order", "app,container,env,place")]
+    params += [
+        (name, f"eq.{value}")
+        for name, value in (("app", app), ("container", container), ("env", env))
+        if value
+    ]
+    found: list[PlaceCount] = []
+    while True:
+        body = store.select("counts", [*params, ("offset", str(len(found)))], what="counts")
+        page = msgspec.json.decode(body, type=list[PlaceCount])
+        # PostgREST may be set to give fewer rows than there are.
+        if not page:
+            return found
+        found += page
+
+
+def keep_counts(store: PostgREST, counts: list[PlaceCount]) -> None:
+    """Keep what was found of places of one container, in place of what was found of them before."""
+    if counts:
+        one = counts[0]
+        places = [msgspec.structs.asdict(count) for count in counts]
+        store.call(
+            "keep_counts", {"app": one.app, "container": one.container, "env": one.env, "places": places}
+        )
 
 
 def read_open_rejects(store: PostgREST, destination: str) -> Iterator[OpenReject]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 
+import msgspec
+
+from services.utils import env, ledger
+from services.utils.postgrest import PostgREST
 from tests.scripts.conftest import SIGNALS, WORK_ORDERS, Done, Way
 
 
@@ -82,3 +87,21 @@ def test_purge__refuses_where_a_destination_has_never_delivered(way: Way) -> Non
     done = way.run("purge_tombstones", "-c", SIGNALS)
     assert done.code == 1
     assert "records_to_socrata" in done.errors[0]
+
+
+def test_counts__newest_of_each_place(way: Way) -> None:
+    """What places held is kept once for each, the newest, with its time; a publisher's token may keep and read it."""
+    settings = env.StoreSettings(way.stack.url, way.stack.token("api_publisher"), "", "")
+    postgrest = PostgREST(settings)
+    source = ledger.PlaceCount(
+        "app", "object_1", "prod", "source", "knack:1/object_1", 7, dt.datetime.now(dt.UTC)
+    )
+    store = msgspec.structs.replace(source, place="store", held=6, missing=1)
+    ledger.keep_counts(postgrest, [source, store])
+    first = ledger.read_counts(postgrest, app="app", container="object_1", env="prod")
+    ledger.keep_counts(postgrest, [msgspec.structs.replace(store, held=7, missing=0)])
+    ledger.keep_counts(postgrest, [msgspec.structs.replace(source, container="object_2")])
+    found = ledger.read_counts(postgrest, app="app", container="object_1")
+    assert [(one.place, one.held, one.missing) for one in first] == [("source", 7, 0), ("store", 6, 1)]
+    assert [(one.place, one.held, one.missing) for one in found] == [("source", 7, 0), ("store", 7, 0)]
+    assert found[0].counted_at == first[0].counted_at < found[1].counted_at

@@ -88,6 +88,10 @@ ROWS = {
     "0010": """
         insert into api.odk_loads (app_id, container_id, digest) values ('h/1', 'form', 'd41d8cd9');
     """,
+    "0012": """
+        insert into api.counts (app, container, env, place, destination, held)
+            values ('trees', 'form', 'prod', 'store', 'store:odk/h/1/form', 1);
+    """,
 }
 
 

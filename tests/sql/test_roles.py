@@ -22,6 +22,7 @@ TABLES = (
     "odk_attachments",
     "runs",
     "rejects",
+    "counts",
     "load_pages",
     "odk_loads",
 )
@@ -41,6 +42,8 @@ FUNCTIONS = {
     },
     "beat_run": {"run_id": "00000000-0000-4000-8000-000000000001"},
     "keep_rejects": {"run_id": "00000000-0000-4000-8000-000000000001", "rejects": []},
+    "keep_counts": {"app": "a", "container": "c", "env": "prod", "places": []},
+    "find_submissions": {"app_id": "a", "container_id": "c", "record_ids": ["r"], "instance_ids": ["i"]},
     "purge_tombstones": {
         "source": "knack",
         "app_id": "a",
@@ -48,7 +51,14 @@ FUNCTIONS = {
         "before": "2020-01-01T00:00:00Z",
     },
 }
-RUN_FUNCTIONS = {"watermark", "beat_run", "keep_rejects"}
+LEDGER_FUNCTIONS = {
+    "watermark",
+    "beat_run",
+    "keep_rejects",
+    "keep_counts",
+    "same_documents",
+    "find_submissions",
+}
 
 
 def ask(
@@ -116,22 +126,22 @@ def test_delete__nobody(filled: stacks.Stack, table: str) -> None:
 
 
 def test_delete__ledger(filled: stacks.Stack) -> None:
-    """The ledger and the rejects are not deleted either: they are what happened."""
+    """The ledger, the rejects and the counts are not deleted either: they are what happened."""
     for role in ROLES:
-        for table in ("runs", "rejects"):
+        for table in ("runs", "rejects", "counts"):
             path = f"/{table}?destination=eq.x"
             status = ask(filled, filled.token(role), "DELETE", path).status_code
             assert status == (401 if role == "anon" else 403), (role, table)
 
 
 def test_functions__by_role(filled: stacks.Stack) -> None:
-    """Loaders may call every function, publishers those of the ledger, others none."""
+    """Loaders may call every function, publishers those that keep the ledger or compare, others none."""
     for name, arguments in FUNCTIONS.items():
         got = {
             role: ask(filled, filled.token(role), "POST", f"/rpc/{name}", json=arguments).status_code < 300
             for role in ROLES
         }
-        allowed = {"api_user", "api_publisher"} if name in RUN_FUNCTIONS else {"api_user"}
+        allowed = {"api_user", "api_publisher"} if name in LEDGER_FUNCTIONS else {"api_user"}
         assert {role for role, ok in got.items() if ok} == allowed, name
 
 
