@@ -1,8 +1,9 @@
 """Copy the media of an ODK form's submissions to S3, and note each file in the store.
 
-python services/attachments_to_s3.py -a tree-survey -c trees -e prod --since-last
-python services/attachments_to_s3.py -a tree-survey -c trees -e prod --link media/trees/uuid=3A1/photo/a.jpg
+python services/attachments_to_s3.py -a green-town -c household_trees -e prod --since-last
+python services/attachments_to_s3.py -a green-town -c household_trees -e prod --link KEY
 """
+# PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import sys

@@ -1,7 +1,8 @@
 """Load an app's metadata (its containers and fields) into the store.
 
-python services/metadata_to_postgrest.py -a data-tracker -e prod
+python services/metadata_to_postgrest.py -a traffic-operations -e prod
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from services.utils import cli, containers, env, runs, sources
 from services.utils.postgrest import PostgREST

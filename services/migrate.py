@@ -4,6 +4,7 @@
 
 It may be run any number of times. Passwords of roles are left to the operator.
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from services.utils import cli, env, migrations
 from services.utils.records import Counts

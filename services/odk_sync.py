@@ -1,7 +1,8 @@
 """Keep one ODK form in step: metadata, records, media and views, once or every S seconds.
 
-python services/odk_sync.py -a tree-survey -c trees -e prod --interval 60
+python services/odk_sync.py -a green-town -c household_trees -e prod --interval 60
 """
+# PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import logging

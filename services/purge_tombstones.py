@@ -1,7 +1,8 @@
 """Delete old tombstones that every destination of a container has taken.
 
-python services/purge_tombstones.py -a data-tracker -c object_31 -e prod --older-than 90d
+python services/purge_tombstones.py -a traffic-operations -c object_31 -e prod --older-than 90d
 """
+# PYTHON_ARGCOMPLETE_OK
 
 import datetime as dt
 

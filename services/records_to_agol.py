@@ -1,7 +1,8 @@
 """Publish a container's records from the store to its ArcGIS Online layer or table.
 
-python services/records_to_agol.py -a data-tracker -c object_31 -e prod --since-last
+python services/records_to_agol.py -a traffic-operations -c object_31 -e prod --since-last
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from services.utils import agol, cli, containers, env, runs, sources
 from services.utils.guard import DeleteGuard

@@ -1,7 +1,8 @@
 """Load a container's records into the store: all of them, or what changed.
 
-python services/records_to_postgrest.py -a data-tracker -c object_31 -e prod --since-last
+python services/records_to_postgrest.py -a traffic-operations -c object_31 -e prod --since-last
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from services.utils import cli, containers, env, runs, sources
 from services.utils.guard import DeleteGuard

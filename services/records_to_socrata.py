@@ -1,7 +1,8 @@
 """Publish a container's records from the store to its Socrata dataset.
 
-python services/records_to_socrata.py -a data-tracker -c object_31 -e prod --since-last
+python services/records_to_socrata.py -a traffic-operations -c object_31 -e prod --since-last
 """
+# PYTHON_ARGCOMPLETE_OK
 
 from services.utils import cli, containers, env, runs, socrata, sources
 from services.utils.guard import DeleteGuard

@@ -1,8 +1,9 @@
 """Show how every container stands: last runs, failures, refused records.
 
 python services/status.py
-python services/status.py -a data-tracker -c object_31 --rejects
+python services/status.py -a traffic-operations -c object_31 --rejects
 """
+# PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import datetime as dt

@@ -22,9 +22,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+from services import __version__
 from services.utils import env, session
 from services.utils.errors import ConfigError, ServiceError, Stopped
 from services.utils.records import Counts
+from services.utils.terminal import LogHandler, LogLines
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +63,17 @@ class Summary:
     more: dict[str, int] = field(default_factory=dict)
 
 
+class _Version(argparse.Action):
+    """Says which version this is."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(nargs=0, **{**given, "dest": argparse.SUPPRESS, "default": argparse.SUPPRESS})
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        sys.stdout.write(f"record-services {__version__}\n")
+        sys.exit(EXIT_OK)
+
+
 class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
@@ -83,6 +96,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action=_Version, help="which version this is, and nothing else")
     if container != "none":
         parser.add_argument("-a", "--app-name", required=True, help="the app, as the configuration names it")
         parser.add_argument(
@@ -192,6 +206,10 @@ def run_script(
 
 
 def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Args:
+    if "_ARGCOMPLETE" in os.environ:
+        from services.utils import completion
+
+        completion.offer(parser)
     given = vars(parser.parse_args(argv))
     if "env" in given and not given["env"]:
         given["env"] = env.get("SERVICES_ENV")
@@ -291,7 +309,7 @@ class _JsonLines(logging.Formatter):
 
 
 def _set_up_logging() -> None:
-    handler = logging.StreamHandler(sys.stderr)
+    handler = LogHandler(sys.stderr)
     level = env.get("LOG_LEVEL").upper()
     if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise ConfigError(
@@ -301,7 +319,7 @@ def _set_up_logging() -> None:
     if env.get("LOG_FORMAT") == "json":
         handler.setFormatter(_JsonLines())
     else:
-        plain = logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        plain = LogLines()
         plain.converter = time.gmtime
         handler.setFormatter(plain)
     root = logging.getLogger()

@@ -80,6 +80,7 @@ VARIABLES: tuple[Variable, ...] = (
         "give up on a system that does not answer after so many seconds (default: minutes, by system)",
     ),
     Variable("LOG_FORMAT", "", "`json`: one JSON object a line"),
+    Variable("NO_COLOR", "", "anything: no colours on a terminal"),
     Variable("LOG_LEVEL", "", "DEBUG, INFO, WARNING or ERROR", default="INFO"),
 )
 _URLS = (

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from services.utils.errors import SourceError
 from services.utils.guard import DeleteGuard
+from services.utils.progress import Progress
 from services.utils.records import Page, Source
 from services.utils.runs import Run
 from services.utils.spool import Spool
@@ -39,13 +40,16 @@ class _Walk:
 
     def read(self) -> Iterator[list[tuple[str, bytes]]]:
         """The pages' records, the first page's included."""
+        progress = Progress("fetching records")
         for page in itertools.chain([self.first], self._pages):
             self.pages += 1
             self.records += len(page.records)
             self.total = page.total_records
+            progress.add(len(page.records), page.total_records)
             self.left.difference_update(record_id for record_id, _ in page.records)
             self.left.update(page.left)
             yield page.records
+        progress.close()
 
 
 def load_changes(

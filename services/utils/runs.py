@@ -20,6 +20,7 @@ import msgspec
 from services.utils.cli import Args, Summary
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
+from services.utils.progress import track
 from services.utils.records import Counts, Document, Reject
 from services.utils.session import Backoff, ask_before_writes, pause
 
@@ -108,7 +109,7 @@ class Run:
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
         """Pass documents on, noting which of them had been refused before."""
-        for document in documents:
+        for document in track(documents, "reading documents"):
             if document.record_id in self._open_rejects:
                 self._delivered.add(document.record_id)
             yield document

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from services import __version__
 from services.utils import cli
 from services.utils.errors import ConfigError
 from services.utils.records import Counts
@@ -330,6 +331,42 @@ def test_help__ends_with_0(probe: Path) -> None:
         "python services/probe.py -a a -c ok",
     ):
         assert words in out
+
+
+def test_version(probe: Path) -> None:
+    """--version prints the version alone and needs nothing else."""
+    process = start(probe, "--version")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, f"record-services {__version__}\n", "")
+
+
+def test_completion__apps_and_containers(tmp_path: Path) -> None:
+    """Tab offers the configured apps, the containers of the app that stands there, and flags."""
+    (tmp_path / "knack.py").write_text("CONFIG = {'a': {'one': {}, 'two': {}}, 'b': {'three': {}}}\n")
+
+    def complete(line: str) -> list[str]:
+        done = subprocess.run(
+            ["sh", "-c", f"exec {sys.executable} services/records_to_socrata.py 8>&1 9>/dev/null"],
+            env={
+                **os.environ,
+                "PYTHONPATH": str(ROOT),
+                "SERVICES_CONFIG": str(tmp_path),
+                "_ARGCOMPLETE": "1",
+                "_ARGCOMPLETE_IFS": "\n",
+                "COMP_LINE": line,
+                "COMP_POINT": str(len(line)),
+            },
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        return [word.strip() for word in done.stdout.splitlines()]
+
+    assert complete("records_to_socrata.py -a ") == ["a", "b"]
+    assert complete("records_to_socrata.py -a b -c ") == ["three"]
+    assert complete("records_to_socrata.py -a a --since") == ["--since-last"]
+    (tmp_path / "knack.py").write_text("not a configuration")
+    assert complete("records_to_socrata.py -a ") == []
 
 
 def test_read_args__all_flags() -> None:

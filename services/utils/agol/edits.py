@@ -25,6 +25,7 @@ from services.utils.agol.layer import (
     read_ids,
 )
 from services.utils.errors import OutcomeUnknown, PublishError, RequestRefused
+from services.utils.progress import Progress
 from services.utils.records import Counts, OnReject, Reject
 from services.utils.session import pause
 
@@ -70,6 +71,7 @@ class Editor:
     """Sends the edits of one run.
 
     pauses_s: waits before the layer is asked what became of an edit, growing; the last one repeats.
+    total: how many edits there will be, for the progress that is shown; 0 where nobody counted.
     After: `counts` of what was done; `failed` keys whose add was refused; `stuck` keys whose feature
     could not be deleted; `doubtful` whether a second copy of an added feature may still appear.
     """
@@ -79,10 +81,14 @@ class Editor:
     counts: Counts
     on_reject: OnReject
     pauses_s: Sequence[float]
+    total: int = 0
     failed: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)
     doubtful: bool = False
     _silent: int = 0
+
+    def __post_init__(self) -> None:
+        self.progress = Progress("sending edits", self.total)
 
     def update(self, edits: Iterable[Edit]) -> None:
         """Change features by object id; one that has gone meanwhile is added anew."""
@@ -137,6 +143,7 @@ class Editor:
                 waiting += _halve(part)
                 continue
             self._silent = 0
+            self.progress.add(len(part))
             bad = [(edit, result.code) for edit, result in zip(part, results) if not result.success]
             self._count(kind, len(part) - len(bad))
             rolled_back, at_fault = [], []

@@ -85,10 +85,11 @@ def publish(
         if dry_run:
             counts.inserted, counts.updated, counts.deleted = adds, updates, deletes
         elif adds or updates or deletes:
-            editor = Editor(layer, builder.key, counts, on_reject, pauses_s)
+            editor = Editor(layer, builder.key, counts, on_reject, pauses_s, total=adds + updates + deletes)
             editor.update(plan.edits("update"))
             editor.add(plan.edits("add"))
             editor.delete(plan.edits("delete"))
+            editor.progress.close()
             verify(layer, plan, editor, replace=replace, pauses_s=pauses_s)
         return counts
     finally:

@@ -15,6 +15,7 @@ from services.utils.copying.files import FileCopier, Outcome
 from services.utils.copying.plan import Entry, Options, Plan
 from services.utils.errors import PublishError, ServiceError, SourceError
 from services.utils.odk.media import Media
+from services.utils.progress import Progress
 from services.utils.records import Reject
 from services.utils.runs import Run
 from services.utils.session import Backoff
@@ -29,7 +30,6 @@ COMPARE_AGAIN = 100
 # So many files in a row that cannot be had are no trouble with files any more.
 GIVE_UP_AFTER = 24
 _FLUSH_ROWS, _FLUSH_S = 200, 2.0
-_SAY_S = 10.0
 _STOP_S = 5.0
 _SHOWN = 20
 
@@ -61,8 +61,9 @@ class Copier:
         # {key: size} of what is in the bucket, for a run that looks at everything.
         self._objects: Spool | None = None
         self._pending: list[Attachment] = []
-        self._flushed = self._said = time.monotonic()
-        self._done = self._failures_in_a_row = 0
+        self._flushed = time.monotonic()
+        self._progress = Progress("copying media of submissions")
+        self._failures_in_a_row = 0
         self._missing: list[str] = []
         self._missing_count = 0
 
@@ -84,6 +85,7 @@ class Copier:
                     self._objects.there(stored.key, str(stored.size))
             entries = self._plan.read(self._options.newest_first)
             again = self._work(((entry, None) for entry in entries), run, last=False)
+            self._progress.close()
             if again:
                 log.info("trying once more: the files of %d submissions", len(again))
                 self._work(iter(again), run, last=True)
@@ -133,9 +135,6 @@ class Copier:
                     again.append((outcome.entry, outcome.failed_files or None))
             if len(self._pending) >= _FLUSH_ROWS or time.monotonic() - self._flushed > _FLUSH_S:
                 self._flush()
-            if time.monotonic() - self._said > _SAY_S:
-                self._said = time.monotonic()
-                log.info("%s: %d of %d submissions looked at", self._form_id, self._done, self._plan.count())
 
         try:
             while chunk := list(islice(entries, RECORDS)):
@@ -172,7 +171,7 @@ class Copier:
             log.warning("what was copied last is not noted, the next run finds it in the bucket: %s", error)
 
     def _keep(self, outcome: Outcome, run: Run, last: bool) -> None:
-        self._done += 1
+        self._progress.add(1, self._plan.count())
         run.counts.add(outcome.counts)
         self._pending += outcome.rows
         run.note(outcome.delivered)

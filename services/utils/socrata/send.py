@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from services.utils.errors import OutcomeUnknown, PublishError, RequestFailed, RequestRefused
+from services.utils.progress import Progress
 from services.utils.socrata.client import Dataset, count_rows, read_json
 from services.utils.socrata.plan import Item
 
@@ -122,6 +123,7 @@ class Sender:
             attempts=min(3, dataset.client.backoff.attempts),
             deadline_s=min(60.0, dataset.client.backoff.deadline_s),
         )
+        self._progress = Progress("sending rows", total)
         self._good: bytes | None = None
         self._suspects: list[tuple[Item, str]] = []
         self._stuck: list[str] = []
@@ -174,7 +176,7 @@ class Sender:
         """
         for batch in self._cut(items):
             self._send(batch, deleting=False)
-            log.info("%s: %d of %d rows saved", self.dataset, self.saved, self._total)
+        self._progress.close()
         self._settle_suspects()
         if self._suspects:
             raise self._explain(self._suspects[0][1])
@@ -273,6 +275,7 @@ class Sender:
             self.errors += answer.errors
         else:
             self.saved += len(part)
+            self._progress.add(len(part))
             self._good = part[-1].body
 
     def _name_columns(self, body: str) -> str:
