@@ -4,7 +4,7 @@ python services/metadata_to_postgrest.py -a traffic-operations -e prod
 """
 # PYTHON_ARGCOMPLETE_OK
 
-from services.utils import cli, containers, env, runs, sources
+from services.utils import cli, containers, due, env, runs, sources
 from services.utils.postgrest import PostgREST
 
 
@@ -15,6 +15,8 @@ def main(args: cli.Args) -> cli.Summary:
     settings = env.load([system, "store"])
     postgrest = PostgREST(settings.store)
     destination = sources.name_metadata(config, args, system, settings)
+    if args.every and not due.is_due(postgrest, args, destination, args.every):
+        return cli.Summary()
     with runs.record_run(postgrest, args, destination) as run:
         sources.load_metadata(config, args, system, settings, postgrest, run)
     return run.summary()

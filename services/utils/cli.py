@@ -45,6 +45,9 @@ class Args:
     env: str = ""
     date: dt.datetime | None = None
     since_last: bool = False
+    # How often something is due, as in `schedule`; "" where nobody said.
+    full_every: str = ""
+    every: str = ""
     dry_run: bool = False
     max_delete_pct: float = 25.0
     allow_empty: bool = False
@@ -120,6 +123,22 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         when.add_argument(
             "--since-last", action="store_true", help="only records changed since the last successful run"
         )
+        parser.add_argument(
+            "--full-every",
+            type=parse_when,
+            default="",
+            metavar="WHEN",
+            help="with --since-last: everything, where no full run has ended since one was due "
+            '(1d, @weekly, "30 3 * * 0")',
+        )
+    if writes == "metadata":
+        parser.add_argument(
+            "--every",
+            type=parse_when,
+            default="",
+            metavar="WHEN",
+            help='do nothing if it was done since it was last due (1h, @daily, "0 6 * * *")',
+        )
     if writes == "documents":
         parser.add_argument(
             "--max-delete-pct",
@@ -160,6 +179,20 @@ def parse_lifetime(text: str) -> int:
     if seconds <= 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 3600, 60m, 12h or 90d")
     return seconds
+
+
+def parse_when(text: str) -> str:
+    """How often something is due, as a container's `schedule` says it; "" is never.
+
+    Raises: argparse.ArgumentTypeError where it is no length of time and no cron expression.
+    """
+    from services.utils.schedules import parse_schedule
+
+    try:
+        parse_schedule(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected {error}") from error
+    return text
 
 
 def _parse_pct(text: str) -> float:
@@ -216,6 +249,10 @@ def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str]
         if given["env"] not in ("prod", "dev"):
             what = f"SERVICES_ENV is {given['env']!r}" if given["env"] else "No environment was given"
             raise ConfigError(f"{what}; give -e prod or -e dev, or set SERVICES_ENV. Nothing was sent.")
+    if given.get("full_every") and not given["since_last"]:
+        raise ConfigError(
+            "--full-every goes with --since-last: without that every run is a full one. Nothing was sent."
+        )
     known = {key: given.pop(key) for key in list(given) if key in Args.__dataclass_fields__}
     return Args(script, **known, extra=given)
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from services.utils.cli import Args, Summary
+from services.utils.due import is_due
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.progress import track
@@ -130,7 +131,9 @@ class Run:
         """
         if self._args.since_last or self._args.date is not None:
             last = self._read_last_watermark()
-            if self._args.since_last:
+            if self._args.since_last and last is not None and self._is_full_due():
+                self.since = None
+            elif self._args.since_last:
                 # No overlap is needed here: api.watermark() already stands before every open transaction,
                 # and a source's own reading widens the time as that source needs it.
                 self.since = last
@@ -261,6 +264,10 @@ class Run:
         if alive:
             self._shown_alive = asked_at
         return alive
+
+    def _is_full_due(self) -> bool:
+        when = self._args.full_every
+        return bool(when) and is_due(self._store, self._args, self.destination, when, whole=True)
 
     def _read_last_watermark(self) -> dt.datetime | None:
         from dateutil import parser as dates
