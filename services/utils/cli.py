@@ -64,6 +64,8 @@ class Summary:
     counts: Counts = field(default_factory=Counts)
     # Numbers that only one script has.
     more: dict[str, int] = field(default_factory=dict)
+    # What was done, where counts of records do not say it.
+    told: str = ""
 
 
 class _Version(argparse.Action):
@@ -223,7 +225,7 @@ def run_script(
         _limit_patience()
         summary = main(args)
         code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
-        log.info("%s", describe_outcome(args, summary))
+        log.info("%s", summary.told or describe_outcome(args, summary))
     except (ServiceError, Stopped) as error:
         log.error("%s", error)
         code = error.exit_code

@@ -31,6 +31,12 @@ _OLDER_SPELLINGS = {
 # What names a place outside: in dev each of them must be overridden before anything is published there.
 DESTINATION_KEYS = ("socrata_resource_id", "service_id", "attachments")
 
+Complain = Callable[[ConfigError], None]
+
+
+def _raise(error: ConfigError) -> None:
+    raise error
+
 
 @dataclass(frozen=True)
 class Container:
@@ -126,23 +132,29 @@ _TEXTS = (
 )
 
 
-def read_config(folder: Path | None = None) -> dict[str, dict[str, dict[str, Any]]]:
+def read_config(
+    folder: Path | None = None, complain: Complain = _raise
+) -> dict[str, dict[str, dict[str, Any]]]:
     """{system: {app: {container: settings}}} of the configuration files in a folder.
 
-    Raises: ConfigError if there is none, one is no literal, or an app stands in both.
+    complain: is given each ConfigError: there is no file, one is no literal, a name or an app stands twice. By
+        default it is raised; where it is not, what can be read is given.
     """
     folder = folder or CONFIG_FOLDER
-    config = {system: _read_file(folder / f"{system}.py") for system in SYSTEMS}
+    config = {system: _read_file(folder / f"{system}.py", complain) for system in SYSTEMS}
     if not any((folder / f"{system}.py").is_file() for system in SYSTEMS):
-        raise ConfigError(
-            f"No knack.py and no odk.py in {folder}. Nothing was sent. "
-            "Set SERVICES_CONFIG to the folder that holds them."
+        complain(
+            ConfigError(
+                f"No knack.py and no odk.py in {folder}. Nothing was sent. "
+                "Set SERVICES_CONFIG to the folder that holds them."
+            )
         )
-    both = sorted(set(config["knack"]) & set(config["odk"]))
-    if both:
-        raise ConfigError(
-            f"The app {both[0]!r} stands in both knack.py and odk.py, so its source is not clear. "
-            "Nothing was sent. Rename one of them."
+    for app in sorted(set(config["knack"]) & set(config["odk"])):
+        complain(
+            ConfigError(
+                f"The app {app!r} stands in both knack.py and odk.py, so its source is not clear. "
+                "Nothing was sent. Rename one of them."
+            )
         )
     return config
 
@@ -160,14 +172,24 @@ def find_container(
     Raises: ConfigError if the app or container is not configured (the nearest names are said), or if one
     of its settings is wrong.
     """
-    system = find_system(config, app, sources)
-    containers = config[system][app]
-    if container_id not in containers:
-        raise ConfigError(
-            f"The app {app!r} has no container {container_id!r} in config/{system}.py"
-            f"{_name_nearest(container_id, containers)}. Nothing was sent."
-        )
-    settings = _check_settings(containers[container_id], f"{app}/{container_id}", system)
+    system = find_app(config, app, container_id, sources)
+    return build_container(config, system, app, container_id, env)
+
+
+def build_container(
+    config: Mapping[str, Mapping[str, Mapping[str, Any]]],
+    system: str,
+    app: str,
+    container_id: str,
+    env: str,
+    complain: Complain = _raise,
+) -> Container:
+    """One container that is configured, with the overrides of its env laid over.
+
+    complain: is given a ConfigError for each setting that is wrong. By default it is raised; where it is not, the
+        container is built without that setting.
+    """
+    settings = _check_settings(config[system][app][container_id], f"{app}/{container_id}", system, complain)
     overrides = settings.pop("dev", {})
     blocked: tuple[str, ...] = ()
     if env == "dev":
@@ -213,10 +235,20 @@ def find_system(config: Mapping[str, Mapping[str, Any]], app: str, sources: tupl
     raise ConfigError(f"No app {app!r} is configured{_name_nearest(app, apps)}. Nothing was sent.")
 
 
-def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
+def _read_file(path: Path, complain: Complain) -> dict[str, dict[str, dict[str, Any]]]:
     if not path.is_file():
         return {}
     where = f"config/{path.name}"
+    try:
+        value = _find_literal(path, where)
+        _refuse_repeated(value, where, complain)
+        return _read_literal(value, where)
+    except ConfigError as error:
+        complain(error)
+        return {}
+
+
+def _find_literal(path: Path, where: str) -> ast.expr:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
     except OSError as error:
@@ -236,7 +268,10 @@ def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
             )
     if value is None:
         raise ConfigError(f"{where} has no CONFIG = {{...}}. Nothing was sent.")
-    _refuse_repeated(value, where)
+    return value
+
+
+def _read_literal(value: ast.expr, where: str) -> dict[str, dict[str, dict[str, Any]]]:
     try:
         config = ast.literal_eval(value)
     except (ValueError, TypeError, MemoryError, RecursionError) as error:
@@ -253,15 +288,17 @@ def _read_file(path: Path) -> dict[str, dict[str, dict[str, Any]]]:
     return config
 
 
-def _refuse_repeated(value: ast.expr, where: str) -> None:
+def _refuse_repeated(value: ast.expr, where: str, complain: Complain) -> None:
     """Python takes the last of a key that stands twice: an app or a container would vanish without a word."""
     for node in ast.walk(value):
         if isinstance(node, ast.Dict):
             seen = set()
             for key in node.keys:
                 if isinstance(key, ast.Constant) and key.value in seen:
-                    raise ConfigError(
-                        f"{where}, line {key.lineno}: {key.value!r} stands twice. Nothing was sent."
+                    complain(
+                        ConfigError(
+                            f"{where}, line {key.lineno}: {key.value!r} stands twice. Nothing was sent."
+                        )
                     )
                 if isinstance(key, ast.Constant):
                     seen.add(key.value)
@@ -272,27 +309,31 @@ def _names_config(statement: ast.Assign | ast.AnnAssign) -> bool:
     return any(isinstance(target, ast.Name) and target.id == "CONFIG" for target in targets)
 
 
-def _check_settings(given: Mapping[str, Any], where: str, system: str, inner: bool = False) -> dict[str, Any]:
+def _check_settings(
+    given: Mapping[str, Any], where: str, system: str, complain: Complain, inner: bool = False
+) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for key, value in given.items():
         spelt, key = key, _OLDER_SPELLINGS.get(key, key)
-        if spelt != key and given.get(key) not in (None, value):
-            raise ConfigError(
-                f"{where} has both {key} and, as it used to be called, {spelt!r} in config/{system}.py. "
-                "Nothing was sent. Keep one of them."
-            )
-        if key not in KNOWN_KEYS or (inner and key == "dev"):
-            raise ConfigError(
-                f"{where} has an unknown setting {key!r} in config/{system}.py"
-                f"{_name_nearest(str(key), KNOWN_KEYS)}. Nothing was sent."
-            )
-        if value is None and key != "layer_id":
-            continue
-        settings[key] = _check_value(key, value, where, system)
+        try:
+            if spelt != key and given.get(key) not in (None, value):
+                raise ConfigError(
+                    f"{where} has both {key} and, as it used to be called, {spelt!r} in config/{system}.py. "
+                    "Nothing was sent. Keep one of them."
+                )
+            if key not in KNOWN_KEYS or (inner and key == "dev"):
+                raise ConfigError(
+                    f"{where} has an unknown setting {key!r} in config/{system}.py"
+                    f"{_name_nearest(str(key), KNOWN_KEYS)}. Nothing was sent."
+                )
+            if value is not None or key == "layer_id":
+                settings[key] = _check_value(key, value, where, system, complain)
+        except ConfigError as error:
+            complain(error)
     return settings
 
 
-def _check_value(key: str, value: Any, where: str, system: str) -> Any:
+def _check_value(key: str, value: Any, where: str, system: str, complain: Complain) -> Any:
     def refuse(expected: str) -> ConfigError:
         return ConfigError(
             f"{where}: {key} is {value!r}, expected {expected}. Nothing was sent. "
@@ -302,7 +343,7 @@ def _check_value(key: str, value: Any, where: str, system: str) -> Any:
     if key == "dev":
         if not isinstance(value, dict):
             raise refuse("a dict of settings that differ in dev")
-        return _check_settings(value, f"{where} (dev)", system, inner=True)
+        return _check_settings(value, f"{where} (dev)", system, complain, inner=True)
     if key in _LISTS:
         values = [value] if isinstance(value, str) else value
         if not isinstance(values, list | tuple) or not all(isinstance(v, str) and v for v in values):
