@@ -4,6 +4,8 @@ python services/records_to_socrata.py -a traffic-operations -c object_31 -e prod
 """
 # PYTHON_ARGCOMPLETE_OK
 
+import datetime as dt
+
 from services.utils import cli, containers, env, runs, socrata, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
@@ -35,6 +37,9 @@ def main(args: cli.Args) -> cli.Summary:
             dry_run=args.dry_run,
             on_reject=run.reject,
             parts=rows.parts,
+            stamp=socrata.build_stamp(
+                dataset, container.append_timestamps_socrata, dt.datetime.now(rows.zone)
+            ),
         )
     return run.summary()
 

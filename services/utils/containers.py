@@ -56,7 +56,8 @@ class Container:
     exclude_fields: tuple[str, ...] = ()
     upsert_matching_field: str = "id"
     socrata_resource_id: str = ""
-    append_timestamps_socrata: Any = None
+    # The dataset's column that says when a row was published.
+    append_timestamps_socrata: str = ""
     no_replace_socrata: bool = False
     service_id: str = ""
     layer_id: int | None = None
@@ -355,6 +356,11 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
         return None if value is None else int(value)
     if key == "attachments":
         _check_attachments(value, refuse)
+    if key == "append_timestamps_socrata":
+        column = value.get("key") if isinstance(value, dict) and len(value) == 1 else None
+        if not isinstance(column, str) or not column or column.startswith(":"):
+            raise refuse('{"key": "..."}, with the name of a column of the dataset')
+        return column
     if key == "schedule":
         try:
             return parse_schedule(value)

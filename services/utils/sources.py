@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -149,11 +150,13 @@ class Rows:
 
     format: (documents, on_reject=...) -> rows. name_places: the row names that give a layer of a kind of geometry its
     places, None where none does. parts: for a repeat's rows, what an incremental publish needs; it serves one publish.
+    zone: whose wall clock rows without a zone of their own show.
     """
 
     format: Callable[..., Iterator[Row]]
     name_places: Callable[[str], list[str] | None]
     parts: Parts | None = None
+    zone: dt.tzinfo = dt.UTC
 
 
 def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = ()) -> Rows:
@@ -184,7 +187,9 @@ def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = (
         app, container.id, location_fields=[*container.location_fields, *addresses], **chosen
     )
     return Rows(
-        partial(knack.format_rows, formatter=formatter), partial(_name_addresses, container, formatter)
+        partial(knack.format_rows, formatter=formatter),
+        partial(_name_addresses, container, formatter),
+        zone=app.timezone,
     )
 
 

@@ -56,6 +56,7 @@ def test_find_container__every_setting() -> None:
     assert (found.layer_id, found.item_type, found.no_replace_socrata) == (0, "table", True)
     assert found.socrata_resource_id == "abcd-1234"
     assert found.dev_blocked == ()
+    assert found.append_timestamps_socrata == "imported_at"
     with pytest.raises(FrozenInstanceError):
         found.layer_id = 1
 
@@ -150,6 +151,10 @@ def test_find_container__unknown_names() -> None:
         ("socrata_resource_id", 7),
         ("no_replace_socrata", "yes"),
         ("no_replace_socrata", 1),
+        ("append_timestamps_socrata", "published"),
+        ("append_timestamps_socrata", {"key": ""}),
+        ("append_timestamps_socrata", {"key": ":updated_at"}),
+        ("append_timestamps_socrata", {"key": "published", "zone": "UTC"}),
         ("location_fields", {"field_1": 1}),
         ("location_fields", [1]),
         ("location_fields", [""]),

@@ -4,6 +4,7 @@ client.py  signing in, answers read, a dataset's columns and keys
 values.py  one value as its column takes it
 places.py  the same for points, lines and polygons
 shape.py   rows: which name feeds which column
+stamps.py  when a row was published; rows that say nothing new
 plan.py    what will be sent, spooled on disk
 send.py    batches, every answer checked, bad rows found
 publish.py plan, brake, send, verify
@@ -13,14 +14,17 @@ from services.utils.socrata.client import Dataset, connect, count_rows, fetch_ke
 from services.utils.socrata.publish import publish
 from services.utils.socrata.send import Limits
 from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
+from services.utils.socrata.stamps import Stamp, build_stamp
 from services.utils.socrata.unfit import Unfit
 
 __all__ = [
     "Dataset",
     "Limits",
     "RowShape",
+    "Stamp",
     "Unfit",
     "build_row",
+    "build_stamp",
     "compile_shape",
     "connect",
     "count_rows",

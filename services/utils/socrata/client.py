@@ -14,10 +14,10 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -34,7 +34,7 @@ from services.utils.session import (
     retry_after_s,
 )
 from services.utils.socrata.shape import find_geo_columns
-from services.utils.socrata.values import format_key
+from services.utils.socrata.values import NUMBER_TYPES, format_key
 
 if TYPE_CHECKING:
     import requests
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE_ROWS = 50_000
+# Whole rows: a page of the widest is still some MB.
+WHOLE_ROWS = 5_000
+# A question stands in the address, and servers take some 8 KB of that.
+_QUESTION_CHARS = 3_000
 # A write answers when it is done: minutes, for a large one.
 TIMEOUT_S = (10.0, 300.0)
 _FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
@@ -293,21 +297,13 @@ def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
     kind = dataset.columns[row_id]
     offset = 0
     while True:
-        response = dataset.client.request(
-            "GET",
-            dataset.path,
-            repeatable=True,
-            params={
-                "$select": row_id,
-                "$order": row_id,
-                "$limit": str(page_rows),
-                "$offset": str(offset),
-            },
-            what=f"row identifiers from {offset}",
-        )
-        page = read_json(response)
-        if not isinstance(page, list):
-            raise PublishError(f"Socrata GET {dataset.path}: the answer is no list of rows.")
+        params = {
+            "$select": row_id,
+            "$order": row_id,
+            "$limit": str(page_rows),
+            "$offset": str(offset),
+        }
+        page = _fetch_page(dataset, params, f"row identifiers from {offset}")
         if not page:
             return
         for row in page:
@@ -316,3 +312,46 @@ def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
             if value is not None:
                 yield format_key(value, kind)
         offset += len(page)
+
+
+def fetch_rows(dataset: Dataset, page_rows: int = WHOLE_ROWS) -> Iterator[dict[str, Any]]:
+    """Every row as readers see it, with all its columns, in the order of row identifiers; nulls are left out."""
+    assert dataset.row_id is not None
+    offset = 0
+    while True:
+        params = {"$order": dataset.row_id, "$limit": str(page_rows), "$offset": str(offset)}
+        page = _fetch_page(dataset, params, f"rows from {offset}")
+        yield from page
+        if not page:
+            return
+        offset += len(page)
+
+
+def fetch_rows_of(dataset: Dataset, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """The rows of some keys (`format_key`), as readers see them; those that are not there are left out."""
+    assert dataset.row_id is not None
+    is_number = dataset.columns[dataset.row_id] in NUMBER_TYPES
+    batch: list[str] = []
+    size = 0
+    for key in keys:
+        literal = key if is_number else "'" + key.replace("'", "''") + "'"
+        if batch and (size + len(literal) > _QUESTION_CHARS or len(batch) >= 100):
+            yield from _fetch_batch(dataset, batch)
+            batch, size = [], 0
+        batch.append(literal)
+        size += len(quote(literal)) + 3
+    if batch:
+        yield from _fetch_batch(dataset, batch)
+
+
+def _fetch_batch(dataset: Dataset, literals: list[str]) -> list[dict[str, Any]]:
+    where = f"`{dataset.row_id}` in ({','.join(literals)})"
+    params = {"$where": where, "$order": str(dataset.row_id), "$limit": str(len(literals))}
+    return _fetch_page(dataset, params, f"{len(literals)} rows")
+
+
+def _fetch_page(dataset: Dataset, params: dict[str, str], what: str) -> list[dict[str, Any]]:
+    page = read_json(dataset.client.request("GET", dataset.path, repeatable=True, params=params, what=what))
+    if not isinstance(page, list):
+        raise PublishError(f"Socrata GET {dataset.path}: the answer is no list of rows.")
+    return page

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.socrata.client import Dataset
 from services.utils.socrata.shape import RowShape, build_row, compile_shape
+from services.utils.socrata.stamps import Stamp, digest_row
 from services.utils.socrata.values import Unfit, find_formatter, format_key
 from services.utils.spool import Spool
 
@@ -40,11 +42,23 @@ class Plan:
     """
 
     def __init__(
-        self, dataset: Dataset, spool: Spool, key_field: str, on_reject: OnReject, parts: Parts | None = None
+        self,
+        dataset: Dataset,
+        spool: Spool,
+        key_field: str,
+        on_reject: OnReject,
+        parts: Parts | None = None,
+        stamp: Stamp | None = None,
     ) -> None:
         assert dataset.row_id is not None
         self.dataset = dataset
         self.spool = spool
+        self.stamp = stamp
+        # Digests of the rows to send, for rows with a stamp; wanted there means: the dataset has the same.
+        self._digests = Spool() if stamp is not None else None
+        self._columns = {
+            column: kind for column, kind in dataset.columns.items() if not stamp or column != stamp.column
+        }
         self.counts = Counts()
         self._row_id: str = dataset.row_id
         self._key_type = dataset.columns[dataset.row_id]
@@ -81,7 +95,7 @@ class Plan:
         """Take new row names into the shape; rows already spooled lack the columns that they feed."""
         self._names.update(dict.fromkeys(values))
         before = self._shape.sources if self._shape is not None else {}
-        self._shape = compile_shape(self.dataset.columns, self._names)
+        self._shape = compile_shape(self._columns, self._names)
         name = self._shape.sources.get(self._row_id)
         if name is None:
             raise ConfigError(
@@ -147,6 +161,8 @@ class Plan:
             return
         self.spool.put(_ROWS, key, row.record_id.encode() + _BETWEEN + body)
         self._put += 1
+        if self._digests is not None:
+            self._digests.there(key, digest_row(built, self._columns))
 
     def _want(self, key: str) -> bool:
         """Mark a key as wanted; False if it was already."""
@@ -189,7 +205,7 @@ class Plan:
     @property
     def rows(self) -> int:
         """How many rows are to be sent."""
-        return self._put
+        return self._put - self.counts.unchanged
 
     @property
     def size(self) -> int:
@@ -200,15 +216,48 @@ class Plan:
         """The rows to send, in the order they came; every fed column is in each."""
         late = self._late
         last = late[-1][0] if late else 0
+        stamp = b""
+        if self.stamp is not None:
+            stamp = b",%b:%b" % (
+                msgspec.json.encode(self.stamp.column),
+                msgspec.json.encode(self.stamp.value),
+            )
         for number, (key, packed) in enumerate(self.spool.take(_ROWS)):
+            if self._is_unchanged(key):
+                continue
             record_id, _, body = packed.partition(_BETWEEN)
             if number < last:
                 body = body[:-1] + b"".join(empty for before, empty in late if number < before) + b"}"
-            yield Item(record_id.decode(), key, body)
+            yield Item(record_id.decode(), key, body[:-1] + stamp + b"}" if stamp else body)
 
     def take_keys(self) -> Iterator[str]:
         """The keys of the rows to send, in their order."""
-        return self.spool.keys(_ROWS)
+        return (key for key in self.spool.keys(_ROWS) if not self._is_unchanged(key))
+
+    def leave_unchanged(self, held: Iterable[Mapping[str, Any]]) -> None:
+        """Send no row that the dataset holds as it is, but for the stamp, which only has to be there.
+
+        held: rows of the dataset, as read back.
+        """
+        assert self._digests is not None and self.stamp is not None
+        fed = {column: self._columns[column] for column in self._shape.sources} if self._shape else {}
+        for row in held:
+            value = row.get(self._row_id)
+            if value is None or row.get(self.stamp.column) is None:
+                continue
+            key = format_key(value, self._key_type)
+            if self._digests.read_note(key) == digest_row(row, fed) and not self._is_unchanged(key):
+                self._digests.see(key)
+                self.counts.unchanged += 1
+
+    def close(self) -> None:
+        """Forget everything."""
+        self.spool.close()
+        if self._digests is not None:
+            self._digests.close()
+
+    def _is_unchanged(self, key: str) -> bool:
+        return self._digests is not None and self._digests.find(key)[1]
 
     def count_fresh(self) -> int:
         """How many of the rows to send the dataset does not hold, as far as its keys were read."""

@@ -18,12 +18,23 @@ from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.session import pause
-from services.utils.socrata.client import Dataset, count_rows, fetch_keys, wait_until_fresh
+from services.utils.socrata.client import (
+    Dataset,
+    count_rows,
+    fetch_keys,
+    fetch_rows,
+    fetch_rows_of,
+    wait_until_fresh,
+)
 from services.utils.socrata.plan import Item, Plan
 from services.utils.socrata.send import Limits, Sender
+from services.utils.socrata.stamps import Stamp
 from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
+
+# So many rows are asked for by their keys; of more the whole dataset is read.
+_ASKED_FOR = 2_000
 
 
 def publish(
@@ -38,6 +49,7 @@ def publish(
     exclusive: bool = True,
     limits: Limits | None = None,
     parts: Parts | None = None,
+    stamp: Stamp | None = None,
 ) -> Counts:
     """Bring a dataset to what the rows say.
 
@@ -55,6 +67,8 @@ def publish(
         limits: sizes and waits; None for the usual ones.
         parts: where rows are parts of documents: where not everything else goes anyway, rows of the documents
             that came go if no row in `rows` has their key. Closed in the end.
+        stamp: written with every row that is sent. Rows that the dataset holds as they are, with a stamp of
+            whatever time, are not sent then.
     Returns: inserted and updated by the keys that were there before (replace), else by the portal's count.
     Raises: ConfigError if the dataset has no row identifier, or the rows no field for it; PublishError if
         the guard refuses, the portal refuses or fails, or what readers see afterwards is not what was sent.
@@ -64,16 +78,15 @@ def publish(
             f"{dataset} has no row identifier: publishing would append every row again on each run. Nothing was "
             "sent. Make a column the row identifier in the dataset's settings."
         )
-    spool = Spool()
+    plan = Plan(dataset, Spool(), key_field, on_reject, parts, stamp)
     try:
-        plan = Plan(dataset, spool, key_field, on_reject, parts)
         run = _Publication(plan, replace, exclusive, limits or Limits(), on_reject)
         run.prepare(rows, guard, dry_run, parts)
         if not dry_run and run.has_work():
             run.send()
         return plan.counts
     finally:
-        spool.close()
+        plan.close()
         if parts is not None:
             parts.close()
 
@@ -101,6 +114,8 @@ class _Publication:
         if self.replace or dry_run:
             self._read_keys()
         plan.add(rows)
+        if plan.stamp is not None:
+            self._leave_unchanged()
         if self.replace and self.exclusive:
             there = plan.spool.count_there()
             self.removed = plan.spool.count_unwanted()
@@ -151,6 +166,20 @@ class _Publication:
             self.plan.spool.there(key)
         self._keys_known = True
         return not count.stale
+
+    def _leave_unchanged(self) -> None:
+        """Compare the rows with those of the dataset: what did not change is not sent for its stamp alone."""
+        plan = self.plan
+        if not plan.rows:
+            return
+        count = wait_until_fresh(self.dataset, lag_s=self.limits.lag_s, poll_s=self.limits.poll_s)
+        if count.stale:
+            # What readers see may be older than what was last sent.
+            log.warning("%s: earlier writes are not visible yet; every row is sent and stamped", self.dataset)
+            return
+        few = plan.rows <= _ASKED_FOR and plan.rows * 4 < count.rows
+        held = fetch_rows_of(self.dataset, plan.take_keys()) if few else fetch_rows(self.dataset)
+        plan.leave_unchanged(held)
 
     def has_work(self) -> bool:
         """Whether anything is to be written."""
