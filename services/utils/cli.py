@@ -45,12 +45,12 @@ class Args:
     env: str = ""
     date: dt.datetime | None = None
     since_last: bool = False
-    # How often something is due, as in `schedule`; "" where nobody said.
-    full_every: str = ""
-    every: str = ""
     dry_run: bool = False
     max_delete_pct: float = 25.0
     allow_empty: bool = False
+    # How often something is due, as in `schedule`; "" where nobody said.
+    full_every: str = ""
+    every: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
 
