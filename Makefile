@@ -25,8 +25,9 @@ $(VENV)/.ready: pyproject.toml requirements-dev.txt
 demo: setup
 	$(BIN)/python -m dev.demo
 
+# Several files at a time, each process with a store of its own.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 # The arcgis package is heavy (290 MB even at its least): an environment of its own, for its tests alone.
 setup-arcgis: $(VENV)-arcgis/.ready

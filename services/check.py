@@ -1,7 +1,7 @@
 """Say what is wrong with the configuration and the environment, all of it; changes nothing.
 
 python services/check.py
-python services/check.py -a data-tracker -c object_31 -e prod
+python services/check.py -a traffic-operations -c object_31 -e prod
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """Bring a database up to date with sql/: tables, functions, roles and grants.
 
-    DATABASE_URL=postgresql://postgres:...@localhost/records python services/migrate.py
+python services/migrate.py
 
-It may be run any number of times. Passwords of roles are left to the operator.
+DATABASE_URL names the database, as postgresql://postgres:...@localhost/records does. It may be run any number of
+times. Passwords of roles are left to the operator.
 """
 # PYTHON_ARGCOMPLETE_OK
 

@@ -1,6 +1,6 @@
 """Print a PostgREST token for a role, made with PGREST_JWT_SECRET.
 
-PGREST_JWT=$(python services/mint_token.py --role api_publisher --lifetime 90d)
+python services/mint_token.py --role api_publisher --lifetime 90d
 """
 
 import argparse

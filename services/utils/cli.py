@@ -80,7 +80,11 @@ class _Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line."""
+    """Says what is wrong in one line, and which version it is."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.add_argument("--version", action=_Version, help="which version this is, and nothing else")
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. Nothing was sent. Run with --help for the flags.")
@@ -101,7 +105,6 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action=_Version, help="which version this is, and nothing else")
     if container != "none":
         parser.add_argument("-a", "--app-name", required=True, help="the app, as the configuration names it")
         parser.add_argument(

@@ -224,7 +224,8 @@ def test_bring_up__reused_crashed_and_moved(folder: Path) -> None:
     with (first.data / "postgresql.conf").open("a") as settings:
         settings.write("fsync = off  # else recovery waits for the disk for seconds\n")
     for process in find_servers(first):
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # a child of one that was killed just before
+            process.kill()
     wait_for(lambda: not find_servers(first))
     # The dead server's number may meanwhile be that of another program.
     pid_file = first.data / "postmaster.pid"
