@@ -1,68 +1,64 @@
-"""Show how every container stands: last runs, failures, refused records.
+"""Show how every container stands: freshness, last runs, failures, refused records.
 
 python services/status.py
 python services/status.py -a traffic-operations -c object_31 --rejects
+python services/status.py --html status.html
 """
 # PYTHON_ARGCOMPLETE_OK
 
 import argparse
 import datetime as dt
+import logging
 import sys
+from pathlib import Path
 
-from services.utils import cli, env, ledger
+from services.utils import cli, containers, env, status
+from services.utils.errors import ConfigError
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts
 
-COLUMNS = ("app/container", "env", "script", "state", "started", "last ok", "moved", "refused", "destination")
+log = logging.getLogger(__name__)
 
 
 def main(args: cli.Args) -> cli.Summary:
-    """Print a line for each script and container, with its error below; the summary counts lines."""
+    """Print a table or a JSON document, or write a page; the summary says how many containers need somebody."""
+    page: Path | None = args.extra["html"]
+    if page is not None:
+        page = status.check_path(page)
     store = PostgREST(env.load(["store"]).store)
-    standings = ledger.read_standings(
-        store, app=args.app_name, container=args.container, env=args.extra["only_env"] or ""
+    config, note = None, ""
+    try:
+        config = containers.read_config(cli.config_folder())
+    except ConfigError as error:
+        note = str(error)
+        log.warning("schedules are not known: %s", note)
+    wanted = status.Wanted(
+        args.app_name, args.container, args.extra["only_env"] or "", env.get("SERVICES_ENV") or "prod"
     )
-    rows = [describe(one) for one in standings]
-    widths = [max(map(len, column)) for column in zip(COLUMNS, *rows)]
-    for row, one in zip([COLUMNS, *rows], [None, *standings]):
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() + "\n")
-        if one is not None and one.error:
-            sys.stdout.write(f"    {one.error}\n")
-        if one is not None and args.extra["rejects"] and one.open_rejects:
-            for reject in ledger.read_open_rejects(store, one.destination):
-                sys.stdout.write(f"    refused {reject.record_id}: {reject.reason}\n")
-    return cli.Summary(
-        counts=Counts(read=len(standings), rejected=sum(one.open_rejects for one in standings))
+    all_rejects = args.extra["rejects"]
+    report = status.gather(
+        store, config, note, wanted, dt.datetime.now(dt.UTC), all_rejects=all_rejects, draw=page is not None
     )
-
-
-def describe(one: ledger.Standing) -> tuple[str, ...]:
-    """One standing as the table's cells."""
-    return (
-        "/".join(filter(None, [one.app, one.container])),
-        one.env or "",
-        one.script,
-        one.state,
-        tell_time(one.started_at),
-        tell_time(one.last_ok_at),
-        f"{one.inserted + one.updated + one.deleted} of {one.read}",
-        str(one.open_rejects),
-        one.destination,
-    )
-
-
-def tell_time(when: dt.datetime | None) -> str:
-    """A time in UTC, to the second; "never" for None."""
-    return when.astimezone(dt.UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else "never"
+    if page is not None:
+        status.write_page(report, page)
+        log.info("wrote %s", page)
+    elif not args.extra["json"]:
+        sys.stdout.writelines(f"{line}\n" for line in status.build_table(report, rejects=all_rejects))
+    return status.summarise(report, whole=args.extra["json"])
 
 
 def make_parser() -> argparse.ArgumentParser:
-    """All flags are optional: each narrows the table."""
+    """All flags are optional: each narrows what is shown, or says how."""
     parser = cli.make_parser("status", __doc__, container="none")
     parser.add_argument("-a", "--app-name", default="", help="only this app")
     parser.add_argument("-c", "--container", default="", help="only this container")
     parser.add_argument("-e", "--env", dest="only_env", choices=("prod", "dev"), help="only this environment")
-    parser.add_argument("--rejects", action="store_true", help="list the records that are refused, and why")
+    parser.add_argument("--rejects", action="store_true", help="list all records that are refused, and why")
+    parser.add_argument(
+        "--json", action="store_true", help="one line of JSON with everything, instead of a table"
+    )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="write one web page that needs nothing else"
+    )
     return parser
 
 

@@ -2,6 +2,7 @@
 --   authenticator   PostgREST logs in as it and becomes one of the others
 --   api_user        loads: writes documents and metadata, never deletes them
 --   api_publisher   reads documents; writes runs, rejects and counts only
+--   api_monitor     reads the ledger and documents for status.py; writes nothing
 --   api_reader      reads the views in bi, nothing else
 --   anon            a request without a token: nothing at all
 
@@ -9,7 +10,7 @@ do $$
 declare
     missing text;
 begin
-    foreach missing in array array['api_user', 'api_publisher', 'api_reader', 'anon'] loop
+    foreach missing in array array['api_user', 'api_publisher', 'api_monitor', 'api_reader', 'anon'] loop
         if not exists (select from pg_roles where rolname = missing) then
             execute format('create role %I nologin', missing);
         end if;
@@ -22,15 +23,15 @@ begin
     end if;
 end;
 $$;
-grant api_user, api_publisher, api_reader, anon to authenticator;
+grant api_user, api_publisher, api_monitor, api_reader, anon to authenticator;
 
 revoke all on schema api, bi from public;
-revoke all on all tables in schema api from public, anon, api_reader, api_publisher, api_user;
-revoke all on all functions in schema api from public, anon, api_reader, api_publisher, api_user;
-revoke all on all functions in schema bi from public, anon, api_reader, api_publisher, api_user;
-revoke all on all sequences in schema api from public, anon, api_reader, api_publisher, api_user;
+revoke all on all tables in schema api from public, anon, api_reader, api_monitor, api_publisher, api_user;
+revoke all on all functions in schema api from public, anon, api_reader, api_monitor, api_publisher, api_user;
+revoke all on all functions in schema bi from public, anon, api_reader, api_monitor, api_publisher, api_user;
+revoke all on all sequences in schema api from public, anon, api_reader, api_monitor, api_publisher, api_user;
 
-grant usage on schema api to api_user, api_publisher;
+grant usage on schema api to api_user, api_publisher, api_monitor;
 grant select, insert, update on
     api.knack,
     api.odk,
@@ -47,10 +48,28 @@ grant select, insert, update, delete on api.load_pages to api_user;
 grant select on api.knack, api.odk, api.knack_metadata, api.odk_metadata, api.odk_attachments to api_publisher;
 grant select, insert, update on api.runs, api.rejects, api.counts to api_publisher;
 
+-- What was refused may hold what nobody else is to see: the monitor is told of it without its content.
+grant select (reject_id, run_id, destination, record_id, reason, created_at, closed_at) on api.rejects to api_monitor;
+grant select on
+    api.knack,
+    api.odk,
+    api.knack_metadata,
+    api.odk_metadata,
+    api.runs,
+    api.counts
+to api_monitor;
+
+grant execute on function
+    api.state(api.runs),
+    api.list_standings(),
+    api.status(),
+    api.recent_runs(integer),
+    api.count_documents(json),
+    api.count_waiting(json),
+    api.sample_documents(text, text, text, integer, integer)
+to api_user, api_publisher, api_monitor;
 grant execute on function
     api.watermark(),
-    api.state(api.runs),
-    api.status(),
     api.start_run(text, text, text, text, text, timestamptz, text, text, uuid, uuid),
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),

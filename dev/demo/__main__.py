@@ -80,6 +80,7 @@ def main() -> int:
         for script, container in publish:
             run(script, "--since-last", app=ODK_APP, container=container)
 
+        page = write_status(env_file)
         rows = [agreement.compare(container, store, knack, socrata, agol) for container in CONTAINERS]
         rows.append(agreement.compare_form(store, survey, socrata, agol))
         media = agreement.describe_media(survey, store, s3)
@@ -92,8 +93,10 @@ def main() -> int:
     print(f"\n{len(steps)} commands, {time.monotonic() - started:.0f} s.", end=" ")
     if failed or not (agree and media[1] and view[1]):
         print(f"NOT right: {', '.join(failed) or 'source, store and destinations differ'}.")
+        print(f"How everything stands: {page}")
         return 1
     print("Sources, store and destinations agree.")
+    print(f"How everything stands: {page}")
     return 0
 
 
@@ -133,7 +136,8 @@ def write_env_file(
 
 def call(env_file: Path, script: str, app: str, container: str, *flags: str) -> tuple[str, dict[str, Any]]:
     """Run one command as a scheduler would; its name and its summary line."""
-    words = [f"services/{script}.py", "-a", app, *(["-c", container] if container else []), *flags]
+    words = [f"services/{script}.py", *(["-a", app] if app else [])]
+    words += [*(["-c", container] if container else []), *flags]
     print(f"$ python {' '.join(words)}", flush=True)
     given = dict(line.split("=", 1) for line in env_file.read_text(encoding="utf-8").splitlines())
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR", "LANG") if name in os.environ}
@@ -149,6 +153,22 @@ def call(env_file: Path, script: str, app: str, container: str, *flags: str) -> 
     summary = json.loads(lines[-1]) if lines else {"status": f"exit {done.returncode}"}
     name = " ".join([script, container, *flags]).replace("  ", " ").strip()
     return name, summary
+
+
+def write_status(env_file: Path) -> Path:
+    """Write the status page, as a role that can only look; where it is.
+
+    Raises: RuntimeError if it could not be written.
+    """
+    page = ROOT / ".demo" / "status.html"
+    page.parent.mkdir(exist_ok=True)
+    with env_file.open("a", encoding="utf-8") as file:
+        file.write("PGREST_ROLE=api_monitor\n")
+    print()
+    _, summary = call(env_file, "status", "", "", "--html", str(page.relative_to(ROOT)))
+    if summary.get("status") != "ok":
+        raise RuntimeError("the status page could not be written")
+    return page
 
 
 def print_steps(steps: list[tuple[str, dict[str, Any]]]) -> None:

@@ -62,8 +62,8 @@ class Summary:
     since: dt.datetime | None = None
     watermark: str | None = None
     counts: Counts = field(default_factory=Counts)
-    # Numbers that only one script has.
-    more: dict[str, int] = field(default_factory=dict)
+    # What only one script has.
+    more: dict[str, Any] = field(default_factory=dict)
     # What was done, where counts of records do not say it.
     told: str = ""
 

@@ -40,7 +40,7 @@ VARIABLES: tuple[Variable, ...] = (
         "PGREST_JWT", "store", "a token for PostgREST; or give the secret and a role instead", secret=True
     ),
     Variable("PGREST_JWT_SECRET", "store", "PostgREST's secret, to mint short-lived tokens", secret=True),
-    Variable("PGREST_ROLE", "store", "the role to mint tokens for: api_user, api_publisher"),
+    Variable("PGREST_ROLE", "store", "the role to mint tokens for: api_user, api_publisher, api_monitor"),
     Variable("SOCRATA_URL", "socrata", "the portal: scheme and host", required=True),
     Variable("SOCRATA_USERNAME", "socrata", "user who may edit the datasets"),
     Variable("SOCRATA_PASSWORD", "socrata", "the user's password", secret=True),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator
+from typing import TypeVar
 
 import msgspec
 
@@ -11,9 +12,16 @@ from services.utils.containers import Container
 from services.utils.errors import StoreError
 from services.utils.postgrest import PostgREST
 
+T = TypeVar("T")
+
 
 class Standing(msgspec.Struct):
-    """The latest run of one script on one container and destination (api.status)."""
+    """The latest run of one script on one container and destination (api.status).
+
+    last_ok_at: when a run last ended ok; last_done_at: ok or partial. failing_since: when the first of the runs began
+    that have failed one after the other since then. last_full_at: when a run last covered everything, and read
+    last_full_read records.
+    """
 
     script: str
     destination: str
@@ -33,6 +41,43 @@ class Standing(msgspec.Struct):
     watermark: dt.datetime | None = None
     last_ok_at: dt.datetime | None = None
     open_rejects: int = 0
+    last_done_at: dt.datetime | None = None
+    failing_since: dt.datetime | None = None
+    failures: int = 0
+    last_full_at: dt.datetime | None = None
+    last_full_read: int | None = None
+
+
+class PastRun(msgspec.Struct, array_like=True):
+    """One run of many, as api.recent_runs gives it. since: None for everything."""
+
+    state: str
+    started_at: dt.datetime
+    finished_at: dt.datetime | None
+    since: dt.datetime | None
+    read: int
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int
+    rejected: int
+    error: str | None
+
+    @property
+    def moved(self) -> int:
+        """Records that were inserted, updated or deleted."""
+        return self.inserted + self.updated + self.deleted
+
+
+class RecentRuns(msgspec.Struct):
+    """The latest runs of one script on one container and destination, oldest first."""
+
+    script: str
+    app: str
+    container: str
+    env: str
+    destination: str
+    runs: list[PastRun]
 
 
 class OpenReject(msgspec.Struct):
@@ -71,8 +116,41 @@ def read_standings(store: PostgREST, *, app: str = "", container: str = "", env:
         for name, value in (("app", app), ("container", container), ("env", env))
         if value
     ]
-    body = store.http.request("GET", "/rpc/status", params=params, repeatable=True, what="status").content
-    return msgspec.json.decode(body, type=list[Standing])
+    return _read_whole(store, "status", params, list[Standing])
+
+
+def read_recent_runs(
+    store: PostgREST, most: int, *, app: str = "", container: str = "", env: str = ""
+) -> list[RecentRuns]:
+    """The latest runs, at most so many, of every script on every container; of one app, container or env if named."""
+    params = [("most", str(most))]
+    params += [
+        (name, f"eq.{value}")
+        for name, value in (("app", app), ("container", container), ("env", env))
+        if value
+    ]
+    return _read_whole(store, "recent_runs", params, list[RecentRuns])
+
+
+def _read_whole(
+    store: PostgREST, function: str, params: list[tuple[str, str]], rows: type[list[T]]
+) -> list[T]:
+    """All rows that a function gives, though PostgREST may be set to give fewer at a time."""
+    found: list[T] = []
+    while True:
+        response = store.http.request(
+            "GET",
+            f"/rpc/{function}",
+            params=[*params, ("offset", str(len(found)))],
+            headers={"Prefer": "count=exact"},
+            repeatable=True,
+            what=function,
+        )
+        page = msgspec.json.decode(response.content, type=rows)
+        found += page
+        # "0-24/25"
+        if not page or len(found) >= int(response.headers["Content-Range"].rpartition("/")[2]):
+            return found
 
 
 def read_counts(store: PostgREST, *, app: str = "", container: str = "", env: str = "") -> list[PlaceCount]:
@@ -103,7 +181,7 @@ def keep_counts(store: PostgREST, counts: list[PlaceCount]) -> None:
         )
 
 
-def read_open_rejects(store: PostgREST, destination: str) -> Iterator[OpenReject]:
+def read_open_rejects(store: PostgREST, destination: str, page_rows: int = 1000) -> Iterator[OpenReject]:
     """The records that a destination refuses now, in the order of their ids."""
     last = ""
     while True:
@@ -112,13 +190,14 @@ def read_open_rejects(store: PostgREST, destination: str) -> Iterator[OpenReject
             ("destination", f"eq.{destination}"),
             ("closed_at", "is.null"),
             ("order", "record_id"),
-            ("limit", "1000"),
+            ("limit", str(page_rows)),
         ]
         if last:
             params.append(("record_id", f"gt.{last}"))
         page = msgspec.json.decode(store.select("rejects", params), type=list[OpenReject])
         yield from page
-        if len(page) < 1000:
+        # Only an empty page is surely the last: PostgREST may be set to give fewer rows than were asked for.
+        if not page:
             return
         last = page[-1].record_id
 

@@ -36,7 +36,7 @@ _RENEW_LEFT_S = 120
 _NO_JSON = Judgement(Verdict.UNKNOWN, "the body is not JSON; is PGREST_ENDPOINT a PostgREST?")
 # What PostgREST's and PostgreSQL's codes mean to the people who run this; their own texts may hold values.
 _MEANINGS = {
-    "42501": "the token's role may not do this; loads need api_user, publishers api_publisher",
+    "42501": "the token's role may not do this; loads need api_user, publishers api_publisher, status.py api_monitor",
     "42P01": "a table is missing; run services/migrate.py",
     "42883": "a function is missing; run services/migrate.py",
     "42703": "a column is missing; run services/migrate.py",

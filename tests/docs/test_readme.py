@@ -91,6 +91,16 @@ def test_readme__python_example_is_a_configuration(tmp_path: Path) -> None:
     assert found.socrata_resource_id == "abcd-1234"
 
 
+def test_readme__cures_equal_the_status_page() -> None:
+    """The table of messages is the one that the status page takes its cures from."""
+    table = re.search(r"^\| message \|.*?\n\n", README, re.DOTALL | re.MULTILINE)
+    assert table
+    kept = ROOT / "services" / "utils" / "status" / "templates" / "cures.md"
+    assert table[0].strip() == kept.read_text(encoding="utf-8").strip(), (
+        "the README's table changed: copy it whole to services/utils/status/templates/cures.md"
+    )
+
+
 def test_env_example__names_known_variables() -> None:
     """env.example sets only variables of the scripts and of docker-compose.yml."""
     names = set(re.findall(r"^(\w+)=", (ROOT / "env.example").read_text(encoding="utf-8"), re.MULTILINE))

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+from datetime import datetime
 
 import msgspec
 
 from services.utils import env, ledger
 from services.utils.postgrest import PostgREST
-from tests.scripts.conftest import SIGNALS, WORK_ORDERS, Done, Way
+from tests.scripts.conftest import APP, SIGNALS, WORK_ORDERS, Done, Way
 
 
-def show(way: Way, *flags: str) -> Done:
+def show(way: Way, *flags: str, **changed: str | None) -> Done:
     """Run status.py."""
-    process = way.start("status", *flags)
+    process = way.start("status", *flags, **changed)
     stdout, stderr = process.communicate(timeout=60)
     return Done(process.returncode, stdout, stderr)
 
@@ -55,6 +57,76 @@ def test_status__lists_refused_records(way: Way) -> None:
     assert re.search(rf"refused {record_id}: .*signal_name", done.stdout)
     assert done.summary["rejected"] == 1
     assert "qqqq" not in done.stdout
+
+
+def test_status__json_is_one_document_and_the_summary(way: Way) -> None:
+    """With --json all of stdout is one JSON document, which is the summary line too; a monitor's role is enough."""
+    way.run("metadata_to_postgrest")
+    way.load(SIGNALS)
+    assert way.run("records_to_socrata", "-c", SIGNALS).code == 0
+    way.knack.edit_record(
+        "object_12", min(way.source(SIGNALS)), {way.city.key("object_12", "Signal Name"): "q"}
+    )
+    way.load(SIGNALS)
+    done = show(way, "--json", PGREST_ROLE="api_monitor")
+    assert done.code == 0, done.stderr
+    whole = json.loads(done.stdout)
+    assert whole == done.summary
+    assert (whole["script"], whole["status"], whole["bad"]) == ("status", "ok", 0)
+    one = next(one for one in whole["containers"] if one["container"] == SIGNALS)
+    assert (one["alive"], one["full_read"], one["tone"]) == (len(way.source(SIGNALS)),) * 2 + ("warn",)
+    lines = {line["script"]: line for line in one["lines"]}
+    assert [len(lines[name]["runs"]) for name in ("records_to_postgrest", "records_to_socrata")] == [2, 1]
+    assert lines["records_to_postgrest"]["runs"][-1]["updated"] == 1
+    assert lines["records_to_socrata"]["waiting"] == 1
+    # It is configured, and nobody has published it there yet.
+    assert (lines["records_to_agol"]["words"], lines["records_to_agol"]["latest"]) == ("never ran", None)
+
+
+def test_status__says_since_when(way: Way) -> None:
+    """Runs that fail one after the other are counted from the first; a load by itself overdue is said so; an old
+    destination is no alarm."""
+    text = (way.config / "knack.py").read_text(encoding="utf-8")
+    (way.config / "knack.py").write_text(
+        text.replace('"description": "Work orders"', '"description": "Work orders", "schedule": "5m"'),
+        encoding="utf-8",
+    )
+    way.load(WORK_ORDERS)
+    way.stack.execute(
+        "update api.runs set started_at = now() - interval '40 minutes', finished_at = now() - interval '39 minutes'"
+    )
+    one = json.loads(show(way, "--json", "-c", WORK_ORDERS).stdout)["containers"][0]
+    assert (one["tone"], one["lines"][0]["words"]) == ("bad", "overdue")
+    way.knack.faults.add("503", path="/records", times=None)
+    for _ in range(2):
+        way.run("records_to_postgrest", "-c", WORK_ORDERS, "--since-last", RETRY_SECONDS="1")
+    way.stack.execute(
+        "insert into api.runs (script, app, container, env, destination, status, error)"
+        " values ('records_to_socrata', %s, %s, 'prod', 'socrata:old.example.org/aaaa-bbbb', 'failed', 'gone')",
+        (APP, WORK_ORDERS),
+    )
+    done = json.loads(show(way, "--json", "-c", WORK_ORDERS).stdout)
+    assert done["bad"] == 1
+    load, old = done["containers"][0]["lines"][:2]
+    first = way.stack.execute(
+        "select min(started_at) from api.runs where status = 'failed' and script like '%postgrest'"
+    )
+    assert load["words"] == "failed 2 times in a row"
+    assert datetime.fromisoformat(load["since"]) == first[0][0]
+    assert (
+        load["command"]
+        == f"python services/records_to_postgrest.py -a {APP} -c {WORK_ORDERS} -e prod --since-last"
+    )
+    assert (old["tone"], old["latest"]["state"]) == ("idle", "failed")
+
+
+def test_status__without_a_configuration(way: Way) -> None:
+    """Where the configuration cannot be read a line says so, and all that the store knows is shown."""
+    way.load(SIGNALS)
+    done = show(way, "--json", SERVICES_CONFIG=str(way.config / "nowhere"))
+    whole = json.loads(done.stdout)
+    assert done.code == 0 and "schedules are not known" in done.stderr and "No knack.py" in whole["note"]
+    assert whole["containers"][0]["alive"] == len(way.source(SIGNALS))
 
 
 def test_purge__waits_for_every_destination(way: Way) -> None:

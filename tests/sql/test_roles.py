@@ -27,7 +27,7 @@ TABLES = (
     "odk_loads",
 )
 DOCUMENTS = TABLES[:5]
-ROLES = ("api_user", "api_publisher", "api_reader", "anon")
+ROLES = ("api_user", "api_publisher", "api_monitor", "api_reader", "anon")
 KEY = {"app_id": "a", "container_id": "c", "record_id": "r"}
 FUNCTIONS = {
     "watermark": {},
@@ -42,6 +42,11 @@ FUNCTIONS = {
     },
     "beat_run": {"run_id": "00000000-0000-4000-8000-000000000001"},
     "keep_rejects": {"run_id": "00000000-0000-4000-8000-000000000001", "rejects": []},
+    "status": {},
+    "recent_runs": {"most": 3},
+    "count_documents": {"places": [{"source": "knack", "app_id": "a", "container_id": "c"}]},
+    "count_waiting": {"marks": []},
+    "sample_documents": {"source": "knack", "app_id": "a", "container_id": "c", "every": 1, "most": 3},
     "keep_counts": {"app": "a", "container": "c", "env": "prod", "places": []},
     "find_submissions": {"app_id": "a", "container_id": "c", "record_ids": ["r"], "instance_ids": ["i"]},
     "purge_tombstones": {
@@ -59,6 +64,7 @@ LEDGER_FUNCTIONS = {
     "same_documents",
     "find_submissions",
 }
+STATUS_FUNCTIONS = {"status", "recent_runs", "count_documents", "count_waiting", "sample_documents"}
 
 
 def ask(
@@ -81,11 +87,19 @@ def test_select__by_role(filled: stacks.Stack, table: str) -> None:
     """Loaders and publishers read the tables they need; the reader and strangers none."""
     got = {role: ask(filled, filled.token(role), path=f"/{table}").status_code for role in ROLES}
     publisher = 403 if table in ("load_pages", "odk_loads") else 200
-    assert got == {"api_user": 200, "api_publisher": publisher, "api_reader": 403, "anon": 401}
+    # Of what was refused, the monitor may not see the content.
+    monitor = 403 if table in ("load_pages", "odk_loads", "odk_attachments", "rejects") else 200
+    assert got == {
+        "api_user": 200,
+        "api_publisher": publisher,
+        "api_monitor": monitor,
+        "api_reader": 403,
+        "anon": 401,
+    }
     assert ask(filled, "", path=f"/{table}").status_code == 401
 
 
-@pytest.mark.parametrize("role", ["api_publisher", "api_reader", "anon"])
+@pytest.mark.parametrize("role", ["api_publisher", "api_monitor", "api_reader", "anon"])
 def test_documents__changed_by_loaders_only(filled: stacks.Stack, role: str) -> None:
     """A publisher, a reader, a stranger can neither add, change nor remove a document, by table or by function."""
     token = filled.token(role)
@@ -135,14 +149,33 @@ def test_delete__ledger(filled: stacks.Stack) -> None:
 
 
 def test_functions__by_role(filled: stacks.Stack) -> None:
-    """Loaders may call every function, publishers those that keep the ledger or compare, others none."""
+    """Loaders may call every function, publishers those that keep the ledger or compare, monitors those that look."""
     for name, arguments in FUNCTIONS.items():
         got = {
             role: ask(filled, filled.token(role), "POST", f"/rpc/{name}", json=arguments).status_code < 300
             for role in ROLES
         }
         allowed = {"api_user", "api_publisher"} if name in LEDGER_FUNCTIONS else {"api_user"}
+        allowed = {"api_user", "api_publisher", "api_monitor"} if name in STATUS_FUNCTIONS else allowed
         assert {role for role, ok in got.items() if ok} == allowed, name
+
+
+def test_monitor__looks_and_writes_nothing(filled: stacks.Stack) -> None:
+    """The monitor sees why a record was refused but not what it held, and can write to no table at all."""
+    token = filled.token("api_monitor")
+    assert ask(filled, token, path="/rejects?select=record_id,reason").status_code == 200
+    assert ask(filled, token, path="/rejects?select=content").status_code == 403
+    for table in TABLES:
+        for method, path in (("POST", f"/{table}"), ("PATCH", f"/{table}?app_id=eq.a")):
+            assert ask(filled, token, method, path, json={"app_id": "a"}).status_code in (400, 403), table
+    grants = filled.execute("""
+        select distinct privilege_type
+        from information_schema.table_privileges
+        where grantee = 'api_monitor'
+        union
+        select distinct privilege_type from information_schema.column_privileges where grantee = 'api_monitor'
+    """)
+    assert grants == [("SELECT",)]
 
 
 def test_functions__all_are_granted_to_somebody(stack: stacks.Stack) -> None:
@@ -189,7 +222,7 @@ def test_api_reader__views_only(filled: stacks.Stack, view: None) -> None:
                 connection.execute(statement)
 
 
-@pytest.mark.parametrize("role", ["api_user", "api_publisher", "anon"])
+@pytest.mark.parametrize("role", ["api_user", "api_publisher", "api_monitor", "anon"])
 def test_bi__closed_to_others(filled: stacks.Stack, view: None, role: str) -> None:
     """Views are the reader's: no other role of PostgREST's is let into bi or into migrate's own schema."""
     with psycopg.connect(filled.database_url, autocommit=True) as connection:

@@ -1,0 +1,11 @@
+"""How every container stands: gathered once, shown as a table, a JSON document, or one web page.
+
+gather(...) -> Report; build_table(report), summarise(report), write_page(report, path).
+"""
+
+from services.utils.status.gather import Wanted, gather
+from services.utils.status.page import check_path, write_page
+from services.utils.status.report import Report, summarise
+from services.utils.status.table import build_table
+
+__all__ = ["Report", "Wanted", "build_table", "check_path", "gather", "summarise", "write_page"]
