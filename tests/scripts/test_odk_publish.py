@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pprint
 from collections.abc import Iterator
@@ -189,6 +190,12 @@ class Park:
         assert len(by_id) == len(found)
         return by_id
 
+    def view(self, name: str = "trees") -> dict[str, dict[str, Any]]:
+        """{id: row} as the form's view in schema bi shows them."""
+        found = self.stack.execute(f"select row_to_json(v)::text from bi.{name} v")
+        rows = [json.loads(row[0]) for row in found]
+        return {row["id"]: row for row in rows}
+
     def ids(self) -> dict[str, tuple[set[str], set[str]]]:
         """What stands where: {container: (ids in Socrata, ids in ArcGIS)}."""
         return {
@@ -325,7 +332,7 @@ def test_publish__submissions(published: Park) -> None:
 
 
 def test_publish__what_happens_to_submissions(published: Park) -> None:
-    """Edits, reviews, deletions, restores and purges at Central show at both destinations after the next run."""
+    """Edits, reviews, deletions, restores, purges and late files show in views and destinations after the next run."""
     park = published
     park.edit("uuid:oak", {**OAK, "species": "holm oak", "site": {"height": 8}})
     park.central.review(park.project, FORM, "uuid:elm", "approved")
@@ -338,11 +345,25 @@ def test_publish__what_happens_to_submissions(published: Park) -> None:
     assert "site_place" not in rows["uuid:oak"] and features["uuid:oak"]["geometry"] is None
     assert features["uuid:oak"]["attributes"]["SITE_HEIGHT"] == 8
     assert rows["uuid:elm"]["system_review_state"] == "approved"
+    view = park.view()
+    assert set(view) == set(rows)
+    assert (view["uuid:oak"]["species"], view["uuid:oak"]["site_place"]) == ("holm oak", None)
+    assert view["uuid:elm"]["system_review_state"] == "approved"
+    assert set(park.view("trees_branch")) == OAK_BRANCHES | ELM_BRANCHES
+
+    park.add("uuid:yew", {"species": "yew", "photo": "yew.jpg"})
+    park.follow()
+    assert park.view()["uuid:yew"]["system_attachments_present"] == 0
+    park.central.put_attachment(park.project, FORM, "uuid:yew", "yew.jpg", b"picture")
+    park.follow()
+    assert park.view()["uuid:yew"]["system_attachments_present"] == 1
+    park.central.delete(park.project, FORM, "uuid:yew")
 
     park.central.restore(park.project, FORM, "uuid:ash")
     park.central.delete(park.project, FORM, "uuid:oak")
     park.follow()
     assert set(park.dataset("tree-tree")) == set(park.features(TREES)) == {"uuid:ash", "uuid:elm", "uuid:fir"}
+    assert set(park.view()) == set(park.view("trees_unified")) == {"uuid:ash", "uuid:elm", "uuid:fir"}
     assert park.ids()["branches"] == (ELM_BRANCHES, ELM_BRANCHES)
     assert park.ids()["leaves"] == (set(), set())
 
@@ -351,7 +372,9 @@ def test_publish__what_happens_to_submissions(published: Park) -> None:
     park.load("--max-delete-pct", "100")
     park.follow()
     assert set(park.dataset("tree-tree")) == set(park.features(TREES)) == {"uuid:ash", "uuid:elm", "uuid:oak"}
+    assert set(park.view()) == {"uuid:ash", "uuid:elm", "uuid:oak"}
     assert park.ids()["branches"] == (OAK_BRANCHES | ELM_BRANCHES,) * 2
+    assert set(park.view("trees_branch")) == OAK_BRANCHES | ELM_BRANCHES
     assert park.ids()["leaves"] == (OAK_LEAVES,) * 2
 
 
