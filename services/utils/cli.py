@@ -1,7 +1,7 @@
 """What every command shares: flags, log lines, stopping cleanly, exit codes, the summary line.
 
 A script gives its `main(args) -> Summary` and is started by `run_script`, which alone decides how a
-process ends: 0 done, 1 failed or stopped, 2 wrong flags or configuration, 3 some records refused.
+process ends: 0 done, 1 failed or stopped, 2 wrong flags or configuration, 3 some records refused or differ.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def make_parser(script: str, description: str, *, container: str = "required", w
     """A parser with the shared flags.
 
     container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
-    --since-last and the removal flags), "media" (the same without those flags: nothing is removed) or
-    "metadata" (adds --dry-run alone).
+    --since-last and the removal flags), "media" (the same without those flags: nothing is removed), "repairs" (the
+    removal flags alone) or "metadata" (adds --dry-run alone).
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -144,7 +144,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
             metavar="WHEN",
             help='do nothing if it was done since it was last due (1h, @daily, "0 6 * * *")',
         )
-    if writes == "documents":
+    if writes in ("documents", "repairs"):
         parser.add_argument(
             "--max-delete-pct",
             type=_parse_pct,
@@ -153,7 +153,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
             help="stop, with nothing changed, if more than N %% would be removed (default 25)",
         )
         parser.add_argument("--allow-empty", action="store_true", help="an empty source is meant to be empty")
-    if writes:
+    if writes and writes != "repairs":
         parser.add_argument("--dry-run", action="store_true", help="do all the work but write nothing")
     return parser
 
@@ -200,6 +200,13 @@ def parse_when(text: str) -> str:
     return text
 
 
+def parse_count(text: str) -> int:
+    """A whole number, 0 or more. Raises: argparse.ArgumentTypeError for anything else."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
 def _parse_pct(text: str) -> float:
     try:
         value = float(text)
@@ -227,7 +234,9 @@ def run_script(
         _stop_on_signals()
         _limit_patience()
         summary = main(args)
-        code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL}.get(summary.status, EXIT_FAILED)
+        code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL, "differs": EXIT_PARTIAL}.get(
+            summary.status, EXIT_FAILED
+        )
         log.info("%s", summary.told or describe_outcome(args, summary))
     except (ServiceError, Stopped) as error:
         log.error("%s", error)

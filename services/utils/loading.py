@@ -5,11 +5,13 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
 
+from services.utils.differences import Difference, Differences
 from services.utils.errors import SourceError
 from services.utils.guard import DeleteGuard
 from services.utils.progress import Progress
-from services.utils.records import Page, Source
+from services.utils.records import Counts, Page, Reject, Source
 from services.utils.runs import Run
 from services.utils.spool import Spool
 from services.utils.store import Store
@@ -22,6 +24,8 @@ SEEN_AT_LEAST = 0.9
 A_FEW = 10
 # Asking for records one by one is worth it while it costs no more requests than reading all again.
 ASK_AT_LEAST = 20
+# More records than these that differ are not looked at again: they are no coincidence.
+LOOK_AGAIN_MOST = 1000
 _STORED = "What the source gave is stored, nothing was removed."
 _DRY = "Nothing was changed."
 
@@ -121,16 +125,12 @@ def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_
 
 def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: list[str]) -> list[str]:
     """Those of the missing that are gone indeed: asked for one by one, or missed in a second walk."""
-    if source.can_ask and len(missing) <= max(ASK_AT_LEAST, walk.pages):
-        try:
-            answers = {record_id: source.fetch_record(record_id) for record_id in missing}
-        except SourceError as error:
-            log.info("%s", error)
-        else:
-            # Missed by the walk (one that is deleted meanwhile lets another slip through) but there.
-            there = [(record_id, record) for record_id, record in answers.items() if record is not None]
-            _load_again(store, run, walk, iter([there]))
-            return [record_id for record_id, record in answers.items() if record is None]
+    answers = _ask(source, missing, walk.pages)
+    if answers is not None:
+        # Missed by the walk (one that is deleted meanwhile lets another slip through) but there.
+        there = [(record_id, record) for record_id, record in answers.items() if record is not None]
+        _load_again(store, run, walk, iter([there]))
+        return [record_id for record_id, record in answers.items() if record is None]
     log.info("%d stored records were not seen; walking %s again to be sure", len(missing), store.container_id)
     _check_complete(walk, store.container_id, 0, _STORED)
     again = _Walk(source)
@@ -159,10 +159,26 @@ def _check_complete(walk: _Walk, container_id: str, a_few: int, done: str) -> No
 
 def _plan_all(store: Store, walk: _Walk, run: Run, guard: DeleteGuard, stored: int, where: str) -> None:
     """The same without a write: what is seen and what is stored are compared here."""
+    differences = Differences()
+    try:
+        run.counts = _compare(store, walk, differences)
+        missing = differences.count("extra")
+        guard.check(there=stored, wanted=walk.records, removed=missing, where=where, error=SourceError)
+        run.counts.deleted = missing
+    finally:
+        differences.close()
+
+
+def _compare(store: Store, walk: _Walk, differences: Differences) -> Counts:
+    """Compare a whole walk with the store. Returns: what loading it would do, removals left out.
+
+    Raises: SourceError if the walk was incomplete.
+    """
     spool = Spool()
     try:
         for record_id in store.read_ids():
             spool.there(record_id)
+        differences.held = spool.count_there()
 
         def seen() -> Iterator[list[tuple[str, bytes]]]:
             for records in walk.read():
@@ -170,13 +186,107 @@ def _plan_all(store: Store, walk: _Walk, run: Run, guard: DeleteGuard, stored: i
                     spool.see(record_id)
                 yield records
 
-        run.counts = store.load(seen(), on_reject=run.reject, dry_run=True)
-        missing = spool.count_unwanted()
+        counts = store.load(seen(), on_reject=_never, dry_run=True, differences=differences)
         _check_complete(walk, store.container_id, A_FEW, _DRY)
-        guard.check(there=stored, wanted=walk.records, removed=missing, where=where, error=SourceError)
-        run.counts.deleted = missing
+        counts.read = spool.count_wanted()
+        for record_id, _ in spool.unwanted():
+            differences.add(Difference("extra", record_id, record_id))
+        return counts
     finally:
         spool.close()
+
+
+def _never(reject: Reject) -> None:
+    raise AssertionError(f"a dry run refused {reject.record_id}")
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A source compared with the store. records: how many the source has; pages: in how many it gave them."""
+
+    records: int
+    pages: int
+
+
+def compare_all(store: Store, source: Source, differences: Differences) -> Compared:
+    """Tell how the store differs from a source; nothing is written.
+
+    Where a few records differ, both are asked for these once more, and what agrees then is no difference: records
+    are edited and loaded while a walk takes its time.
+    Raises: SourceError if the source's answer was incomplete.
+    """
+    first = Differences()
+    try:
+        walk = _Walk(source)
+        records = _compare(store, walk, first).read
+        differences.held = first.held
+        if first.total > LOOK_AGAIN_MOST:
+            for difference in first.take():
+                differences.add(difference)
+        elif first.total:
+            _look_again(store, source, [one.record_id for one in first.take()], walk.pages, differences)
+        return Compared(records, walk.pages)
+    finally:
+        first.close()
+
+
+def _look_again(
+    store: Store, source: Source, record_ids: list[str], pages: int, differences: Differences
+) -> None:
+    answers = _ask(source, record_ids, pages)
+    if answers is None:
+        found: Iterator[list[tuple[str, bytes]]] = _Walk(source).read()
+    else:
+        found = iter([[(one, record) for one, record in answers.items() if record is not None]])
+    left = set(record_ids)
+    for page in found:
+        records = {record_id: record for record_id, record in page if record_id in left}
+        left -= records.keys()
+        store.compare(records, differences)
+    for record_id in sorted(store.read_alive_ids(sorted(left))):
+        differences.add(Difference("extra", record_id, record_id))
+
+
+def load_some(
+    store: Store, source: Source, run: Run, guard: DeleteGuard, record_ids: list[str], pages: int
+) -> bool:
+    """Make some records of the store what the source says of each of them. The outcome is in `run.counts`.
+
+    pages: in how many the source gives all its records. Returns: False, with nothing done, where it cannot be asked
+        for single records, or asking for so many costs more than reading all.
+    Raises: SourceError if too many would be removed: what is there is stored then.
+    """
+    answers = _ask(source, record_ids, pages)
+    if answers is None:
+        return False
+    run.sees_all = False
+    there = [(record_id, record) for record_id, record in answers.items() if record is not None]
+    run.counts = store.load(_noting(run, iter([there])), on_reject=run.reject)
+    gone = sorted(store.read_alive_ids([one for one, record in answers.items() if record is None]))
+    if gone:
+        stored = store.count_alive()
+        where = f"the store's {store.container_id}"
+        guard.check(
+            there=stored,
+            wanted=stored - len(gone),
+            removed=len(gone),
+            where=where,
+            error=SourceError,
+            done=_STORED,
+        )
+        run.counts.deleted = store.remove(run.id, gone)
+    return True
+
+
+def _ask(source: Source, record_ids: list[str], pages: int) -> dict[str, bytes | None] | None:
+    """What the source says of single records; None where it cannot be asked, or reading all of it is cheaper."""
+    if not source.can_ask or len(record_ids) > max(ASK_AT_LEAST, pages):
+        return None
+    try:
+        return {record_id: source.fetch_record(record_id) for record_id in record_ids}
+    except SourceError as error:
+        log.info("%s", error)
+        return None
 
 
 def _noting(run: Run, pages: Iterator[list[tuple[str, bytes]]]) -> Iterator[list[tuple[str, bytes]]]:

@@ -62,6 +62,8 @@ class Run:
         # the source's, which the script sets. ISO-8601.
         self.watermark: str | None = None
         self.moves_watermark = args.date is None
+        # Of a run without `since`: whether it looked at every record, so that what is refused no more can be told.
+        self.sees_all = True
         self.status = "running"
 
     @property
@@ -210,10 +212,11 @@ class Run:
             log.warning("rejects of this run could not be kept: %s", refused)
         if done:
             delivered = sorted(self._delivered - self._rejected_ids)
-            if self.is_full or delivered:
+            all_seen = self.is_full and self.sees_all
+            if all_seen or delivered:
                 self._store.call(
                     "close_rejects",
-                    {"run_id": self.id, "all_seen": self.is_full, "record_ids": delivered},
+                    {"run_id": self.id, "all_seen": all_seen, "record_ids": delivered},
                 )
         ended = {
             "run_id": self.id or self._asked_id,

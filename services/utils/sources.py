@@ -17,7 +17,7 @@ from services.utils.errors import ConfigError, ServiceError
 from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts, Row
+from services.utils.records import Counts, Row, Source
 from services.utils.runs import Run
 from services.utils.store import Store, decode_metadata
 from services.utils.store import load_metadata as keep_metadata
@@ -119,18 +119,42 @@ def load_records(
     Raises: as the source does; SourceError if its answer was incomplete or would remove too much.
     """
     if container.system == "odk":
-        form = find_form(container, settings.odk)
-        central = odk.connect(settings.odk)
-        feed = odk.FormFeed(central, form.project_id, form.form_id, container.record_key)
+        feed = _open_feed(container, settings)
         submissions.load_form(store, feed, run, guard, follow=follow, dry_run=dry_run)
-        central.close()
+        feed.central.close()
         return
     since = run.since
     if since and not container.modified_date_field_id:
         log.warning("%s has no modified_date_field_id: reading all of it, removing nothing", container.where)
         since = None
+    source = _open_knack(container, settings, store, since)
+    if run.is_full:
+        loading.load_all(store, source, run, guard, dry_run=dry_run)
+    else:
+        loading.load_changes(store, source, run, guard, dry_run=dry_run)
+
+
+def open_source(container: Container, settings: Settings, store: Store, run: Run) -> Source:
+    """All of a container at its source. run: is told what cannot be stored; one of a dry run keeps nothing of it.
+
+    Raises: ConfigError if the source has no such container.
+    """
+    if container.system == "odk":
+        return submissions.open_source(store, _open_feed(container, settings), run)
+    return _open_knack(container, settings, store)
+
+
+def _open_feed(container: Container, settings: Settings) -> odk.FormFeed:
+    form = find_form(container, settings.odk)
+    central = odk.connect(settings.odk)
+    return odk.FormFeed(central, form.project_id, form.form_id, container.record_key)
+
+
+def _open_knack(
+    container: Container, settings: Settings, store: Store, since: dt.datetime | None = None
+) -> knack.KnackSource:
     client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
-    source = knack.open_source(
+    return knack.open_source(
         client,
         knack.find_app(client, store.read_metadata(), container.id),
         container.id,
@@ -138,10 +162,6 @@ def load_records(
         modified_field=container.modified_date_field_id,
         since=since,
     )
-    if run.is_full:
-        loading.load_all(store, source, run, guard, dry_run=dry_run)
-    else:
-        loading.load_changes(store, source, run, guard, dry_run=dry_run)
 
 
 @dataclass(frozen=True)

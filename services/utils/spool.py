@@ -81,6 +81,10 @@ class Spool:
         """How many keys the target holds."""
         return int(self._db.execute("select count(*) from keys where note is not null").fetchone()[0])
 
+    def count_wanted(self) -> int:
+        """How many keys are wanted."""
+        return int(self._db.execute("select count(*) from keys where wanted").fetchone()[0])
+
     def count_unwanted(self) -> int:
         """How many keys the target holds that nobody wants any more."""
         return int(

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from services.utils.differences import Difference, Differences
 from services.utils.errors import OutcomeUnknown, RequestRefused, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.rawjson import decode_raw, mend_surrogates
@@ -77,6 +78,7 @@ class Store:
         first_page: int = 1,
         dry_run: bool = False,
         compare: bool = False,
+        differences: Differences | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Counts:
         """Upsert records as documents, each byte for byte, two bodies at a time.
@@ -87,6 +89,7 @@ class Store:
                 so that what was not seen can be found. "" for an incremental load.
             first_page: number of the first page in the run's list (a second pass goes on counting).
             compare: most records are likely to be stored already: those that are, by their digests, are not sent.
+            differences: with dry_run, is told of every record that would be sent.
             on_page: told how many records are in after each page.
         Returns: counts; `inserted` includes records that came back as changed ones under a new id.
         Raises: StoreError if the store is not there or refuses for another reason than a document.
@@ -110,7 +113,7 @@ class Store:
                 records = dict(page)
                 total.read += len(records)
                 if dry_run:
-                    finish([_done(self._compare_page(records))])
+                    finish([_done(self.compare(records, differences))])
                     continue
                 while len(under_way) >= IN_FLIGHT:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
@@ -297,30 +300,39 @@ class Store:
         parts[-1] = b"}]"
         return b"".join(parts)
 
-    def _compare_page(self, records: dict[str, bytes]) -> Counts:
-        """What loading a page would do, found by reading only."""
-        counts = Counts()
-        for batch in _split_batches(records, rows=100):
-            found, cut = decode_raw(
-                self._rows,
-                self.postgrest.select(
-                    self.system,
-                    [
-                        *self._filters(),
-                        ("select", "record_id,record,updated_at,deleted_at"),
-                        ("record_id", f"in.({','.join(quote(record_id) for record_id, _ in batch)})"),
-                    ],
-                ),
-            )
-            known = {row.record_id: (cut(row.record), row.deleted_at) for row in found}
-            for record_id, record in batch:
-                if record_id not in known:
-                    counts.inserted += 1
-                elif known[record_id] == (record, None):
-                    counts.unchanged += 1
-                else:
-                    counts.updated += 1
+    def compare(self, records: dict[str, bytes], differences: Differences | None = None) -> Counts:
+        """What loading a page would do, found by reading only.
+
+        differences: is told which records are missing (a tombstone is as good as none) and which differ.
+        """
+        same = self._find_same(records) if records else frozenset()
+        counts = Counts(unchanged=len(same))
+        others = [record_id for record_id in records if record_id not in same]
+        known = self._read_deleted(others)
+        for record_id in others:
+            counts.inserted += record_id not in known
+            counts.updated += record_id in known
+            if differences is not None:
+                kind = "missing" if known.get(record_id, True) else "differing"
+                differences.add(Difference(kind, record_id, record_id))
         return counts
+
+    def _read_deleted(self, record_ids: list[str]) -> dict[str, bool]:
+        """{record id: whether it is a tombstone} of those that the store has."""
+        known: dict[str, bool] = {}
+        for start in range(0, len(record_ids), 100):
+            part = record_ids[start : start + 100]
+            while part:
+                params = [
+                    *self._filters(),
+                    ("select", "record_id,deleted_at"),
+                    ("record_id", f"in.({','.join(map(quote, part))})"),
+                ]
+                page = msgspec.json.decode(self.postgrest.select(self.system, params, what="ids"))
+                known.update((row["record_id"], row["deleted_at"] is not None) for row in page)
+                # PostgREST may be set to give fewer rows than were asked for.
+                part = [record_id for record_id in part if record_id not in known] if page else []
+        return known
 
     # -- read ------------------------------------------------------------------------------------
 
@@ -402,20 +414,7 @@ class Store:
 
     def read_alive_ids(self, record_ids: list[str]) -> set[str]:
         """Which of these records are in the container now."""
-        alive: set[str] = set()
-        for start in range(0, len(record_ids), 100):
-            part = record_ids[start : start + 100]
-            found = self.postgrest.select(
-                self.system,
-                [
-                    *self._filters(),
-                    ("select", "record_id"),
-                    ("deleted_at", "is.null"),
-                    ("record_id", f"in.({','.join(map(quote, part))})"),
-                ],
-            )
-            alive.update(row["record_id"] for row in msgspec.json.decode(found))
-        return alive
+        return {record_id for record_id, deleted in self._read_deleted(record_ids).items() if not deleted}
 
     def skip_alive_elsewhere(
         self, documents: Iterable[Document], siblings: Iterable[str]

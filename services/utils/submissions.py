@@ -288,6 +288,15 @@ class SubmissionSource:
         return msgspec.convert(found, list[_Stored])
 
 
+def open_source(store: Store, feed: FormFeed, run: Run) -> SubmissionSource:
+    """A whole form, ready to be walked.
+
+    Raises: ConfigError if there is no such form.
+    """
+    state = feed.fetch_state()
+    return SubmissionSource(feed, store, run, (state.server_time or dt.datetime.now(dt.UTC)) - OVERLAP)
+
+
 def load_form(
     store: Store, feed: FormFeed, run: Run, guard: DeleteGuard, *, follow: bool, dry_run: bool = False
 ) -> None:

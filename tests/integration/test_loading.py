@@ -419,7 +419,9 @@ def test_load_all__dry_run(loaded: House) -> None:
     source = Memory({**without("r003", "r004"), "r005": b"{}", "new": b"1"})
     with PostgrestWire(loaded.stack.url) as wire:
         would = House(loaded.stack, wire.url).load(source, dry_run=True)
-        assert {seen.method for seen in wire.requests} == {"GET"}
+        # The digests to compare with are too long for an address.
+        sent = [seen for seen in wire.requests if seen.method != "GET"]
+        assert {seen.path for seen in sent} == {"/rpc/same_documents"}
     assert loaded.everything() == before
     assert would.summary().watermark is None
     assert loaded.load(Memory(source.records)).counts == would.counts

@@ -347,7 +347,9 @@ def test_load__dry_run(clean_store: stacks.Stack, wire: PostgrestWire) -> None:
     documents = open_store(clean_store, wire.url)
     would = load(documents, changed, dry_run=True)
     assert would == Counts(read=27, inserted=2, updated=2, unchanged=23)
-    assert {seen.method for seen in wire.requests} == {"GET"}
+    sent = [seen for seen in wire.requests if seen.method != "GET"]
+    # The digests to compare with are too long for an address.
+    assert {seen.path for seen in sent} == {"/rpc/same_documents"}
     assert clean_store.execute("select t::text from api.knack t order by 1") == before
     assert load(open_store(clean_store), changed) == would
 

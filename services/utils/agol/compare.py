@@ -25,13 +25,14 @@ SINGLE_TOLERANCE = 1e-6
 class Note(msgspec.Struct, array_like=True):
     """What is remembered of a feature: its object id, a digest of exact values, and inexact ones.
 
-    parts: the positions of its geometry: paths, rings, or all points as one part.
+    parts: the positions of its geometry: paths, rings, or all points as one part. key: as it stands in the layer.
     """
 
     oid: int
     digest: str
     floats: list[float | None]
     parts: list[list[list[float]]] | None
+    key: str = ""
 
 
 class Comparer:

@@ -32,13 +32,18 @@ def fold_key(key: str) -> str:
     return key.rstrip().casefold()
 
 
-def find_fold(feature: dict[str, Any], key: LayerField) -> str:
-    """The key of a feature from the layer, folded; "" for none."""
+def read_key(feature: dict[str, Any], key: LayerField) -> str:
+    """The key of a feature from the layer, as it stands there; "" for none."""
     value = feature["attributes"].get(key.name)
     if isinstance(value, float):
         value = int(value)
     text = "" if value is None else str(value)
-    return fold_key(text.strip("{}") if key.type == "GUID" else text)
+    return text.strip("{}") if key.type == "GUID" else text
+
+
+def find_fold(feature: dict[str, Any], key: LayerField) -> str:
+    """The key of a feature from the layer, folded; "" for none."""
+    return fold_key(read_key(feature, key))
 
 
 class FeatureBuilder:

@@ -12,7 +12,7 @@ import msgspec
 
 from services.utils.agol.compare import Comparer, pack_note, unpack_note
 from services.utils.agol.edits import Edit, set_oid
-from services.utils.agol.features import FeatureBuilder, find_fold, fold_key
+from services.utils.agol.features import FeatureBuilder, find_fold, fold_key, read_key
 from services.utils.agol.layer import (
     Layer,
     LayerField,
@@ -22,6 +22,7 @@ from services.utils.agol.layer import (
     read_features,
 )
 from services.utils.agol.values import Unfit
+from services.utils.differences import Difference, Differences
 from services.utils.errors import ConfigError, PublishError
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
@@ -66,6 +67,17 @@ class Plan:
     def keys(self, queue: str) -> Iterator[str]:
         """The keys of a queue."""
         return (key for key, _ in self.state.take(queue))
+
+    def tell(self, differences: Differences) -> None:
+        """Tell of all edits, and how many features there are."""
+        differences.held = self.there + self.copies
+        for kind, queue in (("missing", "add"), ("differing", "update")):
+            for edit in self.edits(queue):
+                differences.add(Difference(kind, edit.key, edit.record_id))
+        copies = {edit.oid for edit in self.edits("copy")}
+        for edit in self.edits("delete"):
+            key = edit.record_id or f"no key, object id {edit.oid}"
+            differences.add(Difference("extra", key, sure=not edit.key or edit.oid in copies))
 
 
 def build_rows(
@@ -162,8 +174,7 @@ def plan_replace(
         pause(pause_s)
     plan.there = plan.state.count_there() + keyless
     _sort_rows(plan, built, comparer, counts, on_reject)
-    for key, note in plan.state.unwanted():
-        plan.state.put("delete", key, _pack(key, unpack_note(note).oid))
+    _add_unwanted(plan)
     plan.removed = plan.state.count_unwanted() + keyless
     plan.wanted = plan.there - plan.removed + plan.state.count("add")
     _add_copies(plan)
@@ -186,8 +197,7 @@ def plan_changes(
     plan.there = count_features(layer)
     _sort_rows(plan, built, comparer, counts, on_reject)
     # Only features of this run's rows were read: those that no row wants are of deleted ones.
-    for key, note in plan.state.unwanted():
-        plan.state.put("delete", key, _pack(key, unpack_note(note).oid))
+    _add_unwanted(plan)
     plan.removed = plan.state.count_unwanted()
     plan.wanted = plan.there - plan.removed + plan.state.count("add")
     _add_copies(plan)
@@ -254,13 +264,20 @@ def _note_there(plan: Plan, comparer: Comparer, key: LayerField, feature: dict[s
     """Remember a feature of the layer. Returns: whether it has no key (and so nobody can want it)."""
     folded = find_fold(feature, key)
     note = comparer.note(feature)
+    note.key = read_key(feature, key)
     if not folded:
         plan.state.put("delete", "", _pack("", note.oid))
         return True
     if not plan.state.there(folded, pack_note(note)):
         # Features come in the order of object ids: the first, which stays, is the oldest.
-        plan.state.put("copy", folded, _pack(folded, note.oid))
+        plan.state.put("copy", folded, _pack(note.key, note.oid))
     return False
+
+
+def _add_unwanted(plan: Plan) -> None:
+    for key, packed in plan.state.unwanted():
+        note = unpack_note(packed)
+        plan.state.put("delete", key, _pack(note.key, note.oid))
 
 
 def _add_copies(plan: Plan) -> None:

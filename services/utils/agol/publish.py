@@ -14,6 +14,7 @@ from services.utils.agol.features import FeatureBuilder
 from services.utils.agol.layer import Layer
 from services.utils.agol.plan import build_rows, plan_changes, plan_replace
 from services.utils.agol.verify import verify
+from services.utils.differences import Differences
 from services.utils.errors import PublishError
 from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
@@ -36,6 +37,7 @@ def publish(
     on_reject: OnReject,
     pauses_s: Sequence[float] = PAUSES_S,
     parts: Parts | None = None,
+    differences: Differences | None = None,
 ) -> Counts:
     """Bring a layer or table in step with rows.
 
@@ -50,6 +52,7 @@ def publish(
         on_reject: is given each row that does not fit or that the server refused. Its old feature stays.
         parts: where rows are parts of documents: with replace=False, features of the documents that came go
             where no row of theirs has the key. Closed in the end.
+        differences: is told of every feature that would be added, changed or deleted.
         pauses_s: waits, growing, before the layer is looked at again where a look did not agree.
     Returns: what was done (dry run: would be done), in records; `deleted` includes second copies of a key.
     Raises: ConfigError if the layer has no field for the key or no row has the location field; PublishError
@@ -79,6 +82,9 @@ def publish(
             f" ({plan.copies} of them second copies)" if plan.copies else "",
             plan.unchanged,
         )
+        if differences is not None:
+            differences.key_name = builder.key.name
+            plan.tell(differences)
         guard.check(
             there=plan.there, wanted=plan.wanted, removed=plan.removed, where=layer.where, error=PublishError
         )

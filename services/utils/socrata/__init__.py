@@ -4,7 +4,8 @@ client.py  signing in, answers read, a dataset's columns and keys
 values.py  one value as its column takes it
 places.py  the same for points, lines and polygons
 shape.py   rows: which name feeds which column
-stamps.py  when a row was published; rows that say nothing new
+stamps.py  when a row was published
+compare.py whether a dataset holds a row just so
 plan.py    what will be sent, spooled on disk
 send.py    batches, every answer checked, bad rows found
 publish.py plan, brake, send, verify

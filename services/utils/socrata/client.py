@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAGE_ROWS = 50_000
-# Whole rows: a page of the widest is still some MB.
-WHOLE_ROWS = 5_000
+# Whole rows come in pages of a few MB, the first of which tells how many rows that is.
+WHOLE_ROWS_FIRST, WHOLE_BYTES = 500, 4_000_000
 # A question stands in the address, and servers take some 8 KB of that.
 _QUESTION_CHARS = 3_000
 # A write answers when it is done: minutes, for a large one.
@@ -314,44 +314,67 @@ def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
         offset += len(page)
 
 
-def fetch_rows(dataset: Dataset, page_rows: int = WHOLE_ROWS) -> Iterator[dict[str, Any]]:
-    """Every row as readers see it, with all its columns, in the order of row identifiers; nulls are left out."""
+def fetch_rows(dataset: Dataset, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """Every row as readers see it, with its row identifier and these columns; null fields are left out."""
     assert dataset.row_id is not None
-    offset = 0
+    offset, rows = 0, WHOLE_ROWS_FIRST
     while True:
-        params = {"$order": dataset.row_id, "$limit": str(page_rows), "$offset": str(offset)}
-        page = _fetch_page(dataset, params, f"rows from {offset}")
-        yield from page
+        params = {
+            "$select": _select(dataset, columns),
+            "$order": dataset.row_id,
+            "$limit": str(rows),
+            "$offset": str(offset),
+        }
+        page, size = _fetch_sized(dataset, params, f"rows from {offset}")
         if not page:
             return
         offset += len(page)
+        rows = min(PAGE_ROWS, max(1, WHOLE_BYTES // max(1, size // len(page))))
+        yield from page
 
 
-def fetch_rows_of(dataset: Dataset, keys: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """The rows of some keys (`format_key`), as readers see them; those that are not there are left out."""
+def fetch_rows_of(dataset: Dataset, keys: Iterable[str], columns: Iterable[str]) -> Iterator[dict[str, Any]]:
+    """As `fetch_rows`, of some keys (`format_key`); those that are not there are left out."""
     assert dataset.row_id is not None
+    select = _select(dataset, columns)
     is_number = dataset.columns[dataset.row_id] in NUMBER_TYPES
     batch: list[str] = []
     size = 0
     for key in keys:
         literal = key if is_number else "'" + key.replace("'", "''") + "'"
         if batch and (size + len(literal) > _QUESTION_CHARS or len(batch) >= 100):
-            yield from _fetch_batch(dataset, batch)
+            yield from _fetch_batch(dataset, batch, select)
             batch, size = [], 0
         batch.append(literal)
         size += len(quote(literal)) + 3
     if batch:
-        yield from _fetch_batch(dataset, batch)
+        yield from _fetch_batch(dataset, batch, select)
 
 
-def _fetch_batch(dataset: Dataset, literals: list[str]) -> list[dict[str, Any]]:
+def _fetch_batch(dataset: Dataset, literals: list[str], select: str) -> list[dict[str, Any]]:
     where = f"`{dataset.row_id}` in ({','.join(literals)})"
-    params = {"$where": where, "$order": str(dataset.row_id), "$limit": str(len(literals))}
+    params = {
+        "$select": select,
+        "$where": where,
+        "$order": str(dataset.row_id),
+        "$limit": str(len(literals)),
+    }
     return _fetch_page(dataset, params, f"{len(literals)} rows")
 
 
+def _select(dataset: Dataset, columns: Iterable[str]) -> str:
+    """The row identifier and these columns: without being asked a portal gives hidden ones too."""
+    return ",".join(dict.fromkeys([str(dataset.row_id), *columns]))
+
+
 def _fetch_page(dataset: Dataset, params: dict[str, str], what: str) -> list[dict[str, Any]]:
-    page = read_json(dataset.client.request("GET", dataset.path, repeatable=True, params=params, what=what))
+    return _fetch_sized(dataset, params, what)[0]
+
+
+def _fetch_sized(dataset: Dataset, params: dict[str, str], what: str) -> tuple[list[dict[str, Any]], int]:
+    """(rows, bytes of the answer)."""
+    response = dataset.client.request("GET", dataset.path, repeatable=True, params=params, what=what)
+    page = read_json(response)
     if not isinstance(page, list):
         raise PublishError(f"Socrata GET {dataset.path}: the answer is no list of rows.")
-    return page
+    return page, len(response.content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
@@ -13,14 +13,15 @@ from services.utils.errors import ConfigError
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.socrata.client import Dataset
+from services.utils.socrata.compare import Comparer, pack_note, unpack_note
 from services.utils.socrata.shape import RowShape, build_row, compile_shape
-from services.utils.socrata.stamps import Stamp, digest_row
+from services.utils.socrata.stamps import Stamp
 from services.utils.socrata.values import Unfit, find_formatter, format_key
 from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
 
-_ROWS, _GONE, _REFUSED = "rows", "gone", "refused"
+_ROWS, _CHANGED, _GONE, _REFUSED = "rows", "changed", "gone", "refused"
 # Between a row's record id and its JSON; neither has control characters.
 _BETWEEN = b"\x1f"
 
@@ -54,8 +55,6 @@ class Plan:
         self.dataset = dataset
         self.spool = spool
         self.stamp = stamp
-        # Digests of the rows to send, for rows with a stamp; wanted there means: the dataset has the same.
-        self._digests = Spool() if stamp is not None else None
         self._columns = {
             column: kind for column, kind in dataset.columns.items() if not stamp or column != stamp.column
         }
@@ -69,6 +68,7 @@ class Plan:
         self._shape: RowShape | None = None
         self._late: list[tuple[int, bytes]] = []
         self._put = 0
+        self._queue = _ROWS
         self._keyless = 0
 
     def add(self, rows: Iterable[Row]) -> None:
@@ -161,8 +161,6 @@ class Plan:
             return
         self.spool.put(_ROWS, key, row.record_id.encode() + _BETWEEN + body)
         self._put += 1
-        if self._digests is not None:
-            self._digests.there(key, digest_row(built, self._columns))
 
     def _want(self, key: str) -> bool:
         """Mark a key as wanted; False if it was already."""
@@ -205,63 +203,79 @@ class Plan:
     @property
     def rows(self) -> int:
         """How many rows are to be sent."""
-        return self._put - self.counts.unchanged
+        return self._put
 
     @property
     def size(self) -> int:
         """Bytes of their JSON and ids, the commas and late columns not counted."""
-        return self.spool.size(_ROWS)
+        return self.spool.size(self._queue)
 
     def take_rows(self) -> Iterator[Item]:
         """The rows to send, in the order they came; every fed column is in each."""
-        late = self._late
-        last = late[-1][0] if late else 0
         stamp = b""
         if self.stamp is not None:
             stamp = b",%b:%b" % (
                 msgspec.json.encode(self.stamp.column),
                 msgspec.json.encode(self.stamp.value),
             )
-        for number, (key, packed) in enumerate(self.spool.take(_ROWS)):
-            if self._is_unchanged(key):
-                continue
+        for item in self._take_plain():
+            yield replace(item, body=item.body[:-1] + stamp + b"}") if stamp else item
+
+    def _take_plain(self) -> Iterator[Item]:
+        """The same without a stamp."""
+        late = self._late
+        last = late[-1][0] if late else 0
+        for number, (key, packed) in enumerate(self.spool.take(self._queue)):
             record_id, _, body = packed.partition(_BETWEEN)
             if number < last:
                 body = body[:-1] + b"".join(empty for before, empty in late if number < before) + b"}"
-            yield Item(record_id.decode(), key, body[:-1] + stamp + b"}" if stamp else body)
+            yield Item(record_id.decode(), key, body)
 
     def take_keys(self) -> Iterator[str]:
         """The keys of the rows to send, in their order."""
-        return (key for key in self.spool.keys(_ROWS) if not self._is_unchanged(key))
+        return self.spool.keys(self._queue)
 
-    def leave_unchanged(self, held: Iterable[Mapping[str, Any]]) -> None:
+    @property
+    def key_name(self) -> str:
+        """The row name that feeds the row identifier; the column's own where no row has come."""
+        return self._shape.sources[self._row_id] if self._shape is not None else self._row_id
+
+    @property
+    def compared(self) -> list[str]:
+        """The columns of the dataset that `leave_unchanged` needs; the others are nobody's business here."""
+        stamped = [self.stamp.column] if self.stamp is not None else []
+        return [*(self._shape.sources if self._shape is not None else ()), *stamped]
+
+    def leave_unchanged(self, held: Iterable[Mapping[str, Any]]) -> int:
         """Send no row that the dataset holds as it is, but for the stamp, which only has to be there.
 
-        held: rows of the dataset, as read back.
+        held: rows of the dataset, as read back; their keys are remembered. Returns: how many there were.
         """
-        assert self._digests is not None and self.stamp is not None
-        fed = {column: self._columns[column] for column in self._shape.sources} if self._shape else {}
+        sources = self._shape.sources if self._shape is not None else {}
+        comparer = Comparer({column: self._columns[column] for column in sources})
+        seen = 0
         for row in held:
+            seen += 1
             value = row.get(self._row_id)
-            if value is None or row.get(self.stamp.column) is None:
-                continue
-            key = format_key(value, self._key_type)
-            if self._digests.read_note(key) == digest_row(row, fed) and not self._is_unchanged(key):
-                self._digests.see(key)
+            # A row without a key is nobody's and stays.
+            if value is not None:
+                stamped = self.stamp is None or row.get(self.stamp.column) is not None
+                note = pack_note(comparer.note(row)) if stamped else ""
+                self.spool.there(format_key(value, self._key_type), note)
+        changed = 0
+        for item in self._take_plain():
+            note = self.spool.read_note(item.key) or ""
+            if note and comparer.same(unpack_note(note), comparer.note(msgspec.json.decode(item.body))):
                 self.counts.unchanged += 1
-
-    def close(self) -> None:
-        """Forget everything."""
-        self.spool.close()
-        if self._digests is not None:
-            self._digests.close()
-
-    def _is_unchanged(self, key: str) -> bool:
-        return self._digests is not None and self._digests.find(key)[1]
+                continue
+            self.spool.put(_CHANGED, item.key, item.record_id.encode() + _BETWEEN + item.body)
+            changed += 1
+        self._queue, self._put, self._late = _CHANGED, changed, []
+        return seen
 
     def count_fresh(self) -> int:
         """How many of the rows to send the dataset does not hold, as far as its keys were read."""
-        return self.spool.count_new(_ROWS)
+        return self.spool.count_new(self._queue)
 
     def add_vanished(self) -> None:
         """Count what the dataset holds of the documents that came, and no row wants, among the deleted.
@@ -275,15 +289,15 @@ class Plan:
 
     def count_gone(self) -> int:
         """How many different keys of deleted records no live row has."""
-        return sum(1 for _ in self._take_gone_keys())
+        return sum(1 for _ in self.take_gone_keys())
 
     def count_gone_there(self) -> int:
         """How many of those the dataset holds, as far as its keys were read."""
-        return sum(1 for key in self._take_gone_keys() if self.spool.find(key)[0])
+        return sum(1 for key in self.take_gone_keys() if self.spool.find(key)[0])
 
     def take_gone(self, *, only_there: bool) -> Iterator[Item]:
         """The deletion of each record that is gone and whose key no live row has."""
-        for key in self._take_gone_keys():
+        for key in self.take_gone_keys():
             if not only_there or self.spool.find(key)[0]:
                 yield self._build_deletion(key)
 
@@ -292,7 +306,8 @@ class Plan:
         for key, _ in self.spool.unwanted():
             yield self._build_deletion(key)
 
-    def _take_gone_keys(self) -> Iterator[str]:
+    def take_gone_keys(self) -> Iterator[str]:
+        """The different keys of deleted records that no live row has."""
         seen = Spool()
         try:
             for key, _ in self.spool.take(_GONE):

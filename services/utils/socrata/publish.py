@@ -7,18 +7,21 @@ answer counts as errors: it is sent only where no wanted row is there yet.
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from services.utils.differences import Difference, Differences
 from services.utils.errors import ConfigError, PublishError
 from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.session import pause
 from services.utils.socrata.client import (
+    Count,
     Dataset,
     count_rows,
     fetch_keys,
@@ -50,6 +53,8 @@ def publish(
     limits: Limits | None = None,
     parts: Parts | None = None,
     stamp: Stamp | None = None,
+    compare: bool = False,
+    differences: Differences | None = None,
 ) -> Counts:
     """Bring a dataset to what the rows say.
 
@@ -69,6 +74,8 @@ def publish(
             that came go if no row in `rows` has their key. Closed in the end.
         stamp: written with every row that is sent. Rows that the dataset holds as they are, with a stamp of
             whatever time, are not sent then.
+        compare: rows that the dataset holds as they are, are not sent. What readers do not see yet is waited for.
+        differences: with `compare`, is told of every row that would be sent or deleted.
     Returns: inserted and updated by the keys that were there before (replace), else by the portal's count.
     Raises: ConfigError if the dataset has no row identifier, or the rows no field for it; PublishError if
         the guard refuses, the portal refuses or fails, or what readers see afterwards is not what was sent.
@@ -80,13 +87,13 @@ def publish(
         )
     plan = Plan(dataset, Spool(), key_field, on_reject, parts, stamp)
     try:
-        run = _Publication(plan, replace, exclusive, limits or Limits(), on_reject)
-        run.prepare(rows, guard, dry_run, parts)
+        run = _Publication(plan, replace, exclusive, limits or Limits(), on_reject, compare)
+        run.prepare(rows, guard, dry_run, parts, differences)
         if not dry_run and run.has_work():
             run.send()
         return plan.counts
     finally:
-        plan.close()
+        plan.spool.close()
         if parts is not None:
             parts.close()
 
@@ -95,7 +102,13 @@ class _Publication:
     """One publish. The order of its steps is what readers are promised."""
 
     def __init__(
-        self, plan: Plan, replace: bool, exclusive: bool, limits: Limits, on_reject: OnReject
+        self,
+        plan: Plan,
+        replace: bool,
+        exclusive: bool,
+        limits: Limits,
+        on_reject: OnReject,
+        compare: bool = False,
     ) -> None:
         self.plan = plan
         self.dataset = plan.dataset
@@ -103,24 +116,35 @@ class _Publication:
         self.exclusive = exclusive
         self.limits = limits
         self.on_reject = on_reject
+        self.compare = compare
+        # Rows in the dataset, once its keys, or those of our rows, are known.
+        self.there = 0
         self.removed = 0
         self._keys_known = False
 
     def prepare(
-        self, rows: Iterable[Row], guard: DeleteGuard, dry_run: bool, parts: Parts | None = None
+        self,
+        rows: Iterable[Row],
+        guard: DeleteGuard,
+        dry_run: bool,
+        parts: Parts | None = None,
+        differences: Differences | None = None,
     ) -> None:
         """Read what is there, shape the rows, ask the guard; `plan.counts` then says what would be done."""
         plan = self.plan
-        if self.replace or dry_run:
+        compares = self.compare or plan.stamp is not None
+        wants_keys = self.replace or dry_run
+        if wants_keys and not compares:
             self._read_keys()
         plan.add(rows)
-        if plan.stamp is not None:
-            self._leave_unchanged()
+        has_parts = parts is not None and parts.count() > 0
+        if compares and not self._leave_unchanged(self.replace or has_parts) and wants_keys:
+            self._read_keys()
         if self.replace and self.exclusive:
-            there = plan.spool.count_there()
+            there = self.there
             self.removed = plan.spool.count_unwanted()
         else:
-            if parts is not None and parts.count():
+            if has_parts:
                 if not (self._keys_known or self._read_keys()):
                     raise PublishError(
                         f"{self.dataset}: earlier writes are not visible yet after {self.limits.lag_s:g} s, so it is "
@@ -134,6 +158,8 @@ class _Publication:
             plan.counts.inserted = fresh
             plan.counts.updated = plan.rows - fresh
         plan.counts.deleted = self.removed
+        if differences is not None:
+            self._tell(differences)
         guard.check(
             there=there,
             wanted=there - self.removed + fresh,
@@ -146,7 +172,7 @@ class _Publication:
         """How many rows are there; `removed` becomes how many of them the deleted records take away."""
         gone = self.plan.count_gone()
         if not gone:
-            return self.plan.spool.count_there() if self._keys_known else 0
+            return self.there
         if not self._keys_known:
             there = count_rows(self.dataset).rows
             if gone * 100 <= guard.max_delete_pct * there and gone < there:
@@ -155,31 +181,61 @@ class _Publication:
             # Records long deleted may be gone already: only what is really there counts against the guard.
             self._read_keys()
         self.removed = self.plan.count_gone_there()
-        return self.plan.spool.count_there()
+        return self.there
 
     def _read_keys(self) -> bool:
         """Remember the keys of the dataset. Returns: whether they are surely those of all earlier writes."""
-        count = wait_until_fresh(self.dataset, lag_s=self.limits.lag_s, poll_s=self.limits.poll_s)
+        count = self._wait_until_fresh()
         if count.stale:
             log.warning("%s: earlier writes are not visible yet after %g s", self.dataset, self.limits.lag_s)
         for key in fetch_keys(self.dataset):
             self.plan.spool.there(key)
         self._keys_known = True
+        self.there = self.plan.spool.count_there()
         return not count.stale
 
-    def _leave_unchanged(self) -> None:
-        """Compare the rows with those of the dataset: what did not change is not sent for its stamp alone."""
+    def _leave_unchanged(self, whole: bool) -> bool:
+        """Compare the rows with those of the dataset, and send none that it holds as it is.
+
+        whole: all keys are to be known afterwards, not only those of our rows. Returns: whether they are.
+        """
         plan = self.plan
-        if not plan.rows:
-            return
-        count = wait_until_fresh(self.dataset, lag_s=self.limits.lag_s, poll_s=self.limits.poll_s)
+        if not plan.rows and not self.compare:
+            return False
+        count = self._wait_until_fresh()
+        if count.stale and self.compare:
+            raise PublishError(
+                f"{self.dataset}: earlier writes are not visible yet after {self.limits.lag_s:g} s, so its rows cannot "
+                "be compared. Nothing was changed. Run again in some minutes."
+            )
         if count.stale:
             # What readers see may be older than what was last sent.
             log.warning("%s: earlier writes are not visible yet; every row is sent and stamped", self.dataset)
-            return
-        few = plan.rows <= _ASKED_FOR and plan.rows * 4 < count.rows
-        held = fetch_rows_of(self.dataset, plan.take_keys()) if few else fetch_rows(self.dataset)
-        plan.leave_unchanged(held)
+            return False
+        if whole or plan.rows > _ASKED_FOR or plan.rows * 4 >= count.rows:
+            self.there = plan.leave_unchanged(fetch_rows(self.dataset, plan.compared))
+        else:
+            keys = itertools.chain(plan.take_keys(), plan.take_gone_keys())
+            plan.leave_unchanged(fetch_rows_of(self.dataset, keys, plan.compared))
+            self.there = count.rows
+        self._keys_known = True
+        return True
+
+    def _tell(self, differences: Differences) -> None:
+        """Tell of what would be sent and deleted; the keys must be known."""
+        plan = self.plan
+        differences.held = self.there
+        differences.key_name = plan.key_name
+        if self.replace and not self.exclusive:
+            differences.others = plan.spool.count_unwanted() - self.removed
+        for item in plan.take_rows():
+            kind = "differing" if plan.spool.find(item.key)[0] else "missing"
+            differences.add(Difference(kind, item.key, item.record_id))
+        for item in self._take_deletions():
+            differences.add(Difference("extra", item.key))
+
+    def _wait_until_fresh(self) -> Count:
+        return wait_until_fresh(self.dataset, lag_s=self.limits.lag_s, poll_s=self.limits.poll_s)
 
     def has_work(self) -> bool:
         """Whether anything is to be written."""
