@@ -74,7 +74,10 @@ def run_one_round(town: Town, line: str) -> None:
 
 
 def test_readme__first_container(town: Town, tmp_path: Path) -> None:
-    """A newcomer gets from the README's section to a published container of their own, by its words alone."""
+    """A newcomer gets from the README's section to a published container of their own, by its words alone.
+
+    What docs/changes.md says to run works there too.
+    """
     section = README.split("\n## A first container of your own\n", 1)[1].split("\n## ", 1)[0]
     blocks = {
         kind: textwrap.dedent(body) for kind, body in re.findall(r" *```(\w+)\n(.*?) *```", section, re.S)
@@ -96,6 +99,9 @@ def test_readme__first_container(town: Town, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     source = town.knack.record_bytes("object_12")
     assert {row["id"] for row in town.socrata.rows("abcd-1234")} == source.keys() != set()
+    changes = (ROOT / "docs" / "changes.md").read_text(encoding="utf-8")
+    for block in re.findall(r"```sh\n(.*?)```", changes, re.S):
+        town.insist(block, SERVICES_CONFIG=str(config))
     afterwards = [find for find in find_commands(blocks["sh"]) if "--dry-run" not in find][1:]
     for command in afterwards:
         again = town.insist(
