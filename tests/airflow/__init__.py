@@ -1,0 +1,1 @@
+"""The DAGs in real Airflow, in an environment of its own: `make test-airflow`."""
