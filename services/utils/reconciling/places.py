@@ -148,21 +148,23 @@ class Destination(Place):
         A document that changed since we began is on its way: the next publish brings it.
         """
         moving, second = Spool(), Differences()
-        extra = {one.key for one in first.take(["extra"])}
+        extra = {one.key for one in first.take(["extra"]) if not one.sure}
         gone = (Row(key, {first.key_name: key}, deleted=True) for key in sorted(extra))
         try:
             documents = self._read_few(first, began, moving)
             self._publish(
                 documents, replace=False, guard=_LENIENT, on_reject=_ignore, gone=gone, differences=second
             )
-            sure = (one for one in first.take() if one.sure)
-            for one in itertools.chain(second.take(), sure):
-                if one.kind == "extra" and one.key not in extra:
+            for one in second.take():
+                if one.sure or (one.kind == "extra" and one.key not in extra):
                     continue
-                if not one.sure and moving.find(one.record_id or one.key)[0]:
+                if moving.find(one.record_id or one.key)[0]:
                     self.moving += 1
                     continue
                 differences.add(one)
+            for one in first.take():
+                if one.sure:
+                    differences.add(one)
         finally:
             moving.close()
             second.close()
