@@ -657,3 +657,98 @@ def test_publish__a_shape_that_is_none(park: Park) -> None:
     done = park.run("records_to_socrata", "trees")
     assert done.code == 3 and set(park.dataset("tree-tree")) == {"uuid:oak", "uuid:elm", "uuid:ash"}
     assert "site_place: the latitude is not within 90 degrees; site_area: a polygon's ring" in done.stderr
+
+
+# -- reconcile
+
+
+def reconcile(park: Park, container: str, *flags: str) -> tuple[int, dict[str, int], list[str]]:
+    """Compare a container's places: the exit code, what differs, and the lines that name ids."""
+    done = park.run("reconcile", container, "--ids", "20", *flags)
+    endings = ("_missing", "_extra", "_differing", "_refused")
+    numbers = {name: n for name, n in done.summary.items() if name.endswith(endings) and n}
+    return done.code, numbers, [line for line in done.stdout.splitlines() if ": " in line and "{" not in line]
+
+
+def test_reconcile__a_form_and_its_repeats_agree(published: Park) -> None:
+    """After publishing, submissions of every type of field and the rows of both repeats agree in all places."""
+    for container in ("trees", "branches", "leaves"):
+        assert reconcile(published, container) == (0, {}, []), container
+    held = published.run("reconcile", "branches").summary
+    assert (held["socrata_count"], held["agol_count"], "store_count" in held) == (4, 4, False)
+    refused = published.run("reconcile", "leaves", "--only", "store")
+    assert refused.code == 2 and "is loaded with its form" in refused.stderr
+
+
+def test_reconcile__a_form_repaired(published: Park) -> None:
+    """What is missing, strange or another in store and destinations of a form is named and brought."""
+    park = published
+    ids = park.ids()
+    park.stack.execute("delete from api.odk where record_id = 'uuid:elm'")
+    park.stack.execute("update api.odk set record = '{\"__id\": \"uuid:ash\"}' where record_id = 'uuid:ash'")
+    assert reconcile(park, FORM, "--only", "store") == (
+        3,
+        {"store_missing": 1, "store_differing": 1},
+        ["store missing: uuid:elm", "store differing: uuid:ash"],
+    )
+    # A submission that was deleted at Central, and one that came, and nobody loaded that.
+    park.central.delete(park.project, FORM, "uuid:oak")
+    park.add("uuid:fir", {**ELM, "species": "fir"})
+    assert reconcile(park, FORM, "--only", "store")[1] == {
+        "store_missing": 2,
+        "store_extra": 1,
+        "store_differing": 1,
+    }
+    done = park.run("reconcile", FORM, "--repair", "--max-delete-pct", "60")
+    assert (done.code, done.summary["store_count"], done.summary["status"]) == (0, 3, "ok"), done.stderr
+    assert park.ids()["trees"] == ({"uuid:elm", "uuid:ash", "uuid:fir"},) * 2 != ids["trees"]
+    # Its repeats have still to follow: they are containers of their own.
+    assert reconcile(park, "leaves") == (
+        3,
+        {"socrata_extra": 3, "agol_extra": 3},
+        [f"{place} extra: {', '.join(sorted(ids['leaves'][0]))}" for place in ("socrata", "agol")],
+    )
+    assert park.run("reconcile", "leaves", "--repair").code == 1
+    assert reconcile(park, "leaves", "--repair", "--allow-empty")[:2] == (0, {})
+    assert park.ids()["leaves"] == (set(), set())
+
+
+def test_reconcile__rows_of_a_repeat_repaired(published: Park) -> None:
+    """Rows of a repeat that are missing, strange or another are found by their own ids, and just they are sent."""
+    park = published
+    gone, other = "uuid:oak/branch[2]", "uuid:oak/branch[3]"
+    strange = ("uuid:oak/branch[9]", "By Hand")
+    lengths = park.lengths()
+    park.socrata.upsert(
+        "bran-bran",
+        [
+            {"id": gone, ":deleted": True},
+            {"id": other, "length": 99},
+            *({"id": one, "length": 1} for one in strange),
+        ],
+    )
+    with park.agol.lock:
+        layer = park.agol.layer(SERVICE, BRANCHES)
+        oids = {feature.attributes["id"]: oid for oid, feature in layer.rows.items()}
+        layer.apply(
+            adds=[{"attributes": {"id": one, "length": 1}} for one in strange],
+            updates=[{"attributes": {"OBJECTID": oids[other], "length": 99}}],
+            deletes=[oids[gone]],
+        )
+    found = {"missing": 1, "extra": 2, "differing": 1}
+    code, numbers, lines = reconcile(park, "branches")
+    assert (code, numbers) == (
+        3,
+        {f"{place}_{kind}": n for place in ("socrata", "agol") for kind, n in found.items()},
+    )
+    assert [line for line in lines if "extra" not in line] == [
+        f"{place} {kind}: {one}"
+        for place in ("socrata", "agol")
+        for kind, one in (("missing", gone), ("differing", other))
+    ]
+    before = len(park.socrata.writes("bran-bran"))
+    park.agol.edits.clear()
+    assert reconcile(park, "branches", "--repair", "--max-delete-pct", "50")[:2] == (0, {})
+    assert park.lengths() == lengths
+    assert sum(write.rows for write in park.socrata.writes("bran-bran")[before:]) == 4
+    assert sum(call.adds + call.updates + call.deletes for call in park.agol.edits) == 4
