@@ -1,9 +1,11 @@
-"""The simulators of Knack, Socrata and ArcGIS Online over one wide container, in a process of their own.
+"""Knack, Socrata and ArcGIS Online over one wide container, in a process of their own.
 
-Started by `world.py`. Each line of stdin is an order, each line of stdout its answer, as JSON:
+Started by `world.py`: RECORDS, a FOLDER for Knack's pages, and "sinks" for destinations that do nothing. Each
+line of stdin is an order, each line of stdout its answer, as JSON:
 
     (start)      -> how to reach them, as variables for the scripts
     reset        -> destinations are empty again
+    edit         -> every tenth page of Knack's changed, 15 records gone
     requests     -> how many requests each has had
 """
 
@@ -11,32 +13,30 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
-import requests
-
+from benchmarks.pages import PageServer
+from benchmarks.sinks import AgolSink, SocrataSink
 from dev.demo import destinations
 from dev.simulators.agol import AgolSimulator
 from dev.simulators.city import WIDE, build_wide_app, wide_records
-from dev.simulators.city.wide import NUMBER, PLACE
-from dev.simulators.knack import KnackSimulator
+from dev.simulators.city.wide import PLACE
 from dev.simulators.socrata import SocrataSimulator
 from services.utils import knack as knack_source
 
 DATASET, SERVICE = "wide-tabl", "77696465000000000000000000000001"
 
 
-def main(records: int) -> None:
+def main(records: int, folder: Path, sinks: bool) -> None:
     """Serve until stdin ends."""
     metadata = build_wide_app(records=records)
     with (
-        # The client keeps to Knack's ten requests a second by itself.
-        KnackSimulator(metadata, {WIDE: wide_records(records)}, rate_limit=None) as knack,
-        SocrataSimulator() as socrata,
-        AgolSimulator() as agol,
+        PageServer(metadata, wide_records(records), folder) as knack,
+        SocrataSink() if sinks else SocrataSimulator() as socrata,
+        AgolSink() if sinks else AgolSimulator() as agol,
     ):
         reset(metadata, socrata, agol)
-        warm(knack)
         answer(
             {
                 "KNACK_APP_ID": knack.app_id,
@@ -54,6 +54,8 @@ def main(records: int) -> None:
         for line in sys.stdin:
             if line.strip() == "reset":
                 reset(metadata, socrata, agol)
+            elif line.strip() == "edit":
+                knack.edit(every=10, fewer=15)
             answer({s.__class__.__name__: len(s.requests) for s in (knack, socrata, agol)})
 
 
@@ -65,6 +67,9 @@ def answer(value: Any) -> None:
 
 def reset(metadata: dict[str, Any], socrata: SocrataSimulator, agol: AgolSimulator) -> None:
     """Empty destinations with a column or field for each of the container's."""
+    if isinstance(socrata, SocrataSink) and isinstance(agol, AgolSink):
+        socrata.keys.clear()
+        agol.keys.clear()
     app = knack_source.open_app(metadata)
     formatter = knack_source.compile_formatter(app, WIDE, location_fields=[PLACE])
     places = set(formatter.places)
@@ -73,15 +78,5 @@ def reset(metadata: dict[str, Any], socrata: SocrataSimulator, agol: AgolSimulat
     agol.create_layer(SERVICE, 0, fields=destinations.make_fields(app, formatter, places), unique_key="id")
 
 
-def warm(knack: KnackSimulator) -> None:
-    """Let the simulator work out the order of records, once, as a real server's index has it."""
-    requests.get(
-        f"{knack.url}/v1/objects/{WIDE}/records",
-        params={"rows_per_page": "1000", "page": "1", "sort_field": NUMBER, "sort_order": "asc"},
-        headers={"X-Knack-Application-Id": knack.app_id, "X-Knack-REST-API-Key": knack.api_key},
-        timeout=300,
-    ).raise_for_status()
-
-
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), Path(sys.argv[2]), "sinks" in sys.argv[3:])

@@ -66,12 +66,15 @@ class World:
     simulators: subprocess.Popen[str]
     _servers: dict[str, list[psutil.Process]] = field(default_factory=dict)
 
-    def run(self, script: str, *flags: str, **changed: str) -> Figures:
+    def run(self, script: str, *flags: str, unlimited: bool = False, **changed: str) -> Figures:
         """Run one of the services' scripts on the wide container, to its end.
 
+        unlimited: without Knack's limit of ten requests a second.
         Raises: RuntimeError if it fails.
         """
         words = [str(ROOT / "services" / f"{script}.py"), "-a", APP, "-c", WIDE, *flags]
+        if unlimited:
+            words[:0] = ["-m", "benchmarks.unlimited"]
         return self.run_command([sys.executable, *words], **changed)
 
     def run_command(self, command: list[str], **changed: str) -> Figures:
@@ -135,13 +138,23 @@ def _count_cpu(process: psutil.Process) -> float:
 
 
 @contextlib.contextmanager
-def open_world(records: int) -> Iterator[World]:
-    """A world with an empty store and empty destinations, the app's metadata loaded."""
+def open_world(records: int, *, sinks: bool = False) -> Iterator[World]:
+    """A world with an empty store and empty destinations, the app's metadata loaded.
+
+    sinks: the destinations do next to nothing with what they get (`sinks.py`).
+    """
     with tempfile.TemporaryDirectory(prefix="record-services-bench-") as name, stacks.run() as stack:
         folder = Path(name)
         (folder / "knack.py").write_text(f"CONFIG = {_CONFIG!r}\n", encoding="utf-8")
         simulators = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.simulators", str(records)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.simulators",
+                str(records),
+                name,
+                *(["sinks"] if sinks else []),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=ROOT,

@@ -86,6 +86,7 @@ grant execute on function
     api.missing_records(uuid, text, text, text),
     api.remove_documents(uuid, text, text, text, text[]),
     api.put_document(text, text, text, text, text),
+    api.load_documents(text),
     api.media_to_check(text, text, integer),
     api.count_media(text, text),
     api.purge_tombstones(text, text, text, timestamptz),

@@ -175,6 +175,23 @@ class PostgREST:
         )
         return msgspec.json.decode(response.content) if response.content else None
 
+    def send(self, function: str, body: bytes, what: str = "", backoff: Backoff | None = None) -> Any:
+        """Hand a body, as it is, to a database function that may be repeated; its answer, decoded."""
+        response = self.http.request(
+            "POST",
+            f"/rpc/{function}",
+            data=body,
+            headers={"Content-Type": "text/plain"},
+            repeatable=True,
+            judge=self._judge_write,
+            what=what,
+            backoff=backoff,
+        )
+        try:
+            return msgspec.json.decode(response.content)
+        except msgspec.DecodeError:
+            return None
+
     def _headers(self) -> Mapping[str, str]:
         if not self._settings.jwt and time.time() > self._token_ends_or_mint() - _RENEW_LEFT_S:
             self._renew()

@@ -252,6 +252,8 @@ class HttpSession:
     limiter: RateLimiter | None = None
     pool: int = 4
     http: requests.Session = field(default_factory=lambda: _open_session(), repr=False)
+    # How many requests of this session had to be repeated so far.
+    repeated: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         from requests.adapters import HTTPAdapter
@@ -345,6 +347,7 @@ class HttpSession:
                     judgement.code,
                 )
             log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
+            self.repeated += 1
             pause(wait_s)
 
     def _send(

@@ -17,16 +17,17 @@ from services.utils.postgrest import PostgREST
 from services.utils.rawjson import decode_raw, mend_surrogates
 from services.utils.records import Counts, Document, OnReject, Reject
 from services.utils.session import Backoff
+from services.utils.window import MOST, Window
 
 log = logging.getLogger(__name__)
 
-# Two bodies in flight keep PostgREST busy; more only queue. A body is a few MB at most.
-IN_FLIGHT = 2
+# The server's time for a document is least with bodies of about a MB.
 BODY_ROWS = 1000
-BODY_BYTES = 4_000_000
+BODY_BYTES = 1_000_000
 READ_BYTES = 4_000_000
 READ_ROWS_FIRST, READ_ROWS_MOST = 200, 5000
-_COLUMNS = "app_id,container_id,record_id,record"
+# Behind each part of a body; JSON has no bare control characters.
+_END = b"\x1e"
 # Refusals that halving can narrow down to one document: PostgreSQL's classes "data exception", "integrity
 # constraint" and "program limit", PostgREST's "body is not JSON". Anything else concerns the whole run.
 _DOCUMENT_CODES = ("22", "23", "54", "PGRST102")
@@ -62,10 +63,6 @@ class Store:
         self.app_id = app_id
         self.container_id = container_id
         self._rows = msgspec.json.Decoder(list[_StoredRow])
-        self._head = b'{"app_id":%s,"container_id":%s,"record_id":' % (
-            msgspec.json.encode(app_id),
-            msgspec.json.encode(container_id),
-        )
 
     # -- load ------------------------------------------------------------------------------------
 
@@ -81,7 +78,7 @@ class Store:
         differences: Differences | None = None,
         on_page: Callable[[int], None] | None = None,
     ) -> Counts:
-        """Upsert records as documents, each byte for byte, two bodies at a time.
+        """Upsert records as documents, each byte for byte, a few bodies at a time (`Window`).
 
         Args:
             pages: lists of (record id, JSON bytes). Within a page the last of a repeated id wins.
@@ -95,19 +92,25 @@ class Store:
         Raises: StoreError if the store is not there or refuses for another reason than a document.
         """
         total = Counts()
+        window, http = Window(), self.postgrest.http
+        sizes: dict[Future[Counts], int] = {}
+        repeated = http.repeated
 
-        def finish(done: Iterable[Future[Counts]]) -> None:
+        def finish(done: Iterable[Future[Counts]], waited: bool = False) -> None:
+            nonlocal repeated
             for future in done:
                 counts = future.result()
                 total.inserted += counts.inserted
                 total.updated += counts.updated
                 total.unchanged += counts.unchanged
                 total.rejected += counts.rejected
+                window.note(sizes.pop(future, 0), waited=waited, trouble=http.repeated > repeated)
+                repeated = http.repeated
                 if on_page is not None:
                     on_page(total.inserted + total.updated + total.unchanged)
 
         under_way: set[Future[Counts]] = set()
-        pool = ThreadPoolExecutor(IN_FLIGHT, thread_name_prefix="load")
+        pool = ThreadPoolExecutor(MOST, thread_name_prefix="load")
         try:
             for number, page in enumerate(pages, first_page):
                 records = dict(page)
@@ -115,10 +118,13 @@ class Store:
                 if dry_run:
                     finish([_done(self.compare(records, differences))])
                     continue
-                while len(under_way) >= IN_FLIGHT:
+                waited = len(under_way) >= window.size
+                while len(under_way) >= window.size:
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
-                    finish(done)
-                under_way.add(pool.submit(self._load_page, records, run_id, number, on_reject, compare))
+                    finish(done, waited)
+                future = pool.submit(self._load_page, records, run_id, number, on_reject, compare)
+                sizes[future] = sum(map(len, records.values()))
+                under_way.add(future)
             done, under_way = wait(under_way)
             finish(done)
         finally:
@@ -207,12 +213,7 @@ class Store:
     ) -> None:
         what = f"{len(batch)} records of {self.container_id}"
         try:
-            # PostgREST's upsert refuses some escapes that a json column itself can hold.
-            if any(b"\\u0000" in record for _, record in batch):
-                raise _Escaped
-            answer = self.postgrest.upsert(self.system, self._encode(batch), _COLUMNS, what, backoff)
-        except _Escaped:
-            self._load_halves(batch, counts, on_reject, backoff)
+            kept = self.postgrest.send("load_documents", self._encode(batch), what, backoff)
         except RequestRefused as error:
             if not _concerns_document(error):
                 raise
@@ -223,8 +224,7 @@ class Store:
                 raise
             self._load_halves(batch, counts, on_reject, _PART_BACKOFF)
         else:
-            changed = int(answer.headers.get("Content-Range", "").rpartition("/")[2] or -1)
-            updated = int(answer.headers.get("X-Documents-Updated", "0"))
+            changed, updated = _read_kept(kept)
             if changed < 0:
                 raise StoreError(
                     f"The store took {what} without saying how many it kept. Is PGREST_ENDPOINT a PostgREST? "
@@ -293,12 +293,9 @@ class Store:
         return True
 
     def _encode(self, batch: list[tuple[str, bytes]]) -> bytes:
-        # One join of small parts: the bytes of a record are copied once.
-        parts = [b"["]
-        for record_id, record in batch:
-            parts += (self._head, msgspec.json.encode(record_id), b',"record":', record, b"},")
-        parts[-1] = b"}]"
-        return b"".join(parts)
+        # One join: the bytes of a record are copied once.
+        head = {**self._container(), "record_ids": [record_id for record_id, _ in batch]}
+        return _END.join([msgspec.json.encode(head), *(record for _, record in batch), b""])
 
     def compare(self, records: dict[str, bytes], differences: Differences | None = None) -> Counts:
         """What loading a page would do, found by reading only.
@@ -534,6 +531,14 @@ def _concerns_document(error: RequestRefused) -> bool:
     return error.status == 413 or error.code.startswith(_DOCUMENT_CODES)
 
 
+def _read_kept(answer: Any) -> tuple[int, int]:
+    """(rows changed, how many of them were there before) by an answer of load_documents; (-1, 0) where it is none."""
+    try:
+        return int(answer["changed"]), int(answer["updated"])
+    except (TypeError, LookupError, ValueError):
+        return -1, 0
+
+
 def _split_batches(
     records: dict[str, bytes], rows: int = BODY_ROWS, size: int = BODY_BYTES
 ) -> Iterator[list[tuple[str, bytes]]]:
@@ -559,7 +564,3 @@ def _done(counts: Counts) -> Future[Counts]:
     future: Future[Counts] = Future()
     future.set_result(counts)
     return future
-
-
-class _Escaped(Exception):
-    """A batch that PostgREST's upsert is known to refuse."""

@@ -545,7 +545,14 @@ def test_load_all__dies_on_the_way_and_runs_again(loaded: House, error: BaseExce
 
 @pytest.mark.parametrize(
     "path",
-    ["same_documents", "/knack", "/load_pages", "missing_records", "remove_documents", "clear_load_pages"],
+    [
+        "same_documents",
+        "load_documents",
+        "/load_pages",
+        "missing_records",
+        "remove_documents",
+        "clear_load_pages",
+    ],
 )
 @pytest.mark.parametrize("fault", ["after-503", "reset", "deadlock"])
 def test_load_all__single_faults_of_the_store(loaded: House, path: str, fault: str) -> None:
@@ -562,7 +569,7 @@ def test_load_all__single_faults_of_the_store(loaded: House, path: str, fault: s
 
 
 @pytest.mark.parametrize(
-    "path", ["same_documents", "/knack", "/load_pages", "missing_records", "remove_documents"]
+    "path", ["same_documents", "load_documents", "/load_pages", "missing_records", "remove_documents"]
 )
 def test_load_all__lasting_faults_of_the_store(loaded: House, path: str) -> None:
     """A step that fails for good fails the run, removes nothing, moves no watermark; the next run succeeds."""

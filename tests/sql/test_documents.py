@@ -221,6 +221,57 @@ def test_put_document__no_json(client: Client) -> None:
     assert client.http.get(client.url).json() == []
 
 
+def load(client: Client, record_ids: list[str], *records: bytes, source: str = "knack") -> requests.Response:
+    """Documents as a load sends them."""
+    head = {"source": source, "app_id": "a1", "container_id": "object_1", "record_ids": record_ids}
+    return client.http.post(
+        client.url.replace("/knack", "/rpc/load_documents"),
+        data=b"".join(part + b"\x1e" for part in [json.dumps(head).encode(), *records]),
+        headers={"Content-Type": "text/plain"},
+        timeout=30,
+    )
+
+
+def test_load_documents__keeps_bytes_and_counts(client: Client) -> None:
+    r"""Documents are kept byte for byte, also with the escapes that the upsert refuses; what changed is counted."""
+    records = {"r1": b'{"a": "\xc3\xa9"}', 'r"2': rb'["\u0000","\ud83d"]', "r\u001e3": b" null "}
+    assert load(client, list(records), *records.values()).json() == {"changed": 3, "updated": 0}
+    body = client.http.get(client.url, params={"select": "record", "order": "record_id"}).content
+    kept = [records["r\u001e3"], records['r"2'], records["r1"]]
+    assert body.replace(b", \n ", b",") == b'[{"record":' + b'},{"record":'.join(kept) + b"}]"
+    assert load(client, list(records), *records.values()).json() == {"changed": 0, "updated": 0}
+    assert load(client, ["r1", "new"], b"{}", b"{}").json() == {"changed": 2, "updated": 1}
+
+
+@pytest.mark.parametrize(
+    ("record_ids", "records", "code"),
+    [
+        (["r1"], [b'{"a":1}\x1e{"b":2}'], "22023"),
+        (["r1", "r2"], [b"{}"], "22023"),
+        (["r1", "r2"], [b'{"a":"x\x1ey"}', b"{}"], "22023"),
+        (["r1"], [b'{"a":'], "22P02"),
+        (["r1"], [b""], "22P02"),
+        (["r1"], [b'"\xff"'], "22021"),
+        (["r1"], [b'{}\x00{"b":2}'], "22023"),
+        ([None], [b"{}"], "23502"),
+    ],
+)
+def test_load_documents__all_or_none(
+    client: Client, record_ids: list[str], records: list[bytes], code: str
+) -> None:
+    """No document can pass for two, or for another one's; what does not fit is refused with all that came with it."""
+    answer = load(client, ["good", *record_ids], b"{}", *records)
+    assert (answer.status_code, answer.json()["code"]) == (400, code)
+    assert client.http.get(client.url).json() == []
+
+
+@pytest.mark.parametrize("source", ["runs", "knack; drop table api.knack", "pg_catalog.pg_class", ""])
+def test_load_documents__sources_only(client: Client, source: str) -> None:
+    """A table that is no source takes no documents."""
+    assert load(client, ["r1"], b"{}", source=source).status_code >= 400
+    assert client.http.get(client.url).json() == []
+
+
 def read_watermark(client: Client) -> str:
     """The store's watermark now, as PostgREST writes times."""
     answer = client.call("watermark")

@@ -68,10 +68,17 @@ STATUS_FUNCTIONS = {"status", "recent_runs", "count_documents", "count_waiting",
 
 
 def ask(
-    stack: stacks.Stack, token: str, method: str = "GET", path: str = "/knack", **more: object
+    stack: stacks.Stack,
+    token: str,
+    method: str = "GET",
+    path: str = "/knack",
+    content_type: str = "",
+    **more: object,
 ) -> requests.Response:
     """One request with a token, or without one."""
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    if content_type:
+        headers["Content-Type"] = content_type
     return requests.request(method, stack.url + path, headers=headers, timeout=30, **more)
 
 
@@ -110,6 +117,14 @@ def test_documents__changed_by_loaders_only(filled: stacks.Stack, role: str) -> 
         ask(filled, token, "DELETE", "/knack?record_id=eq.r"),
         ask(filled, token, "POST", "/rpc/put_document", json=FUNCTIONS["put_document"]),
         ask(filled, token, "POST", "/rpc/purge_tombstones", json=FUNCTIONS["purge_tombstones"]),
+        ask(
+            filled,
+            token,
+            "POST",
+            "/rpc/load_documents",
+            data=b'{"source":"knack","app_id":"a","container_id":"c","record_ids":["r"]}\x1e{}\x1e',
+            content_type="text/plain",
+        ),
         ask(
             filled,
             token,

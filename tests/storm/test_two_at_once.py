@@ -34,7 +34,7 @@ class Log:
             or request.path.endswith("/applyEdits")
             or (
                 request.method == "POST"
-                and request.path in ("/knack", "/load_pages", "/rpc/remove_documents")
+                and request.path in ("/rpc/load_documents", "/load_pages", "/rpc/remove_documents")
             )
         )
         if is_write:
