@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 
-QUESTIONS = ("load", "memory", "format", "incremental")
+QUESTIONS = ("load", "memory", "format", "incremental", "publish", "reading", "writing", "growth", "odk")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,10 +38,14 @@ _OWNERS_A_QUERY, _PARTS_ASKED_FOR = 50, 1000
 
 @dataclass
 class Rows:
-    """The rows of a run as features. Queues of `spool`: "row" (built), "refused" and "gone" (keys only)."""
+    """The rows of a run as features. Queues of `spool`: "row" (built), "refused" and "gone" (keys only).
+
+    fewest: attributes of the feature that has the fewest; None where there is none.
+    """
 
     builder: FeatureBuilder
     spool: Spool = field(default_factory=Spool)
+    fewest: int | None = None
 
 
 @dataclass
@@ -113,6 +117,8 @@ def build_rows(
             if known is not None:
                 spool.put("refused", known, b"")
             continue
+        count = len(feature["attributes"])
+        built.fewest = count if built.fewest is None else min(built.fewest, count)
         spool.put("row", key, _pack(row.record_id, 0, msgspec.json.encode(feature)))
     if alive and builder.location_names and not builder.place_seen:
         raise ConfigError(
@@ -289,10 +295,15 @@ def _add_copies(plan: Plan) -> None:
 def _sort_rows(plan: Plan, built: Rows, comparer: Comparer, counts: Counts, on_reject: OnReject) -> None:
     """Give every row its place: unchanged, update or add."""
     layer, used = built.builder.layer, built.builder.used
+    # Mostly every row has every name: what is new then goes as it was built.
+    alike = built.fewest == len(used)
     for key, packed in built.spool.take("row"):
+        found = plan.state.want(fold_key(key))
+        if found is None and alike:
+            plan.state.put("add", key, packed)
+            continue
         edit = _unpack(key, packed)
         feature = msgspec.json.decode(edit.body)
-        found = plan.state.want(fold_key(key))
         reason = _fill_missing(feature["attributes"], used)
         if reason:
             refuse_row(edit.record_id, reason, feature["attributes"], counts, on_reject)

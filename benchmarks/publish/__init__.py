@@ -1,0 +1,1 @@
+"""What does a publish cost, whatever receives it?"""
