@@ -93,9 +93,10 @@ class Parser(argparse.ArgumentParser):
 def make_parser(script: str, description: str, *, container: str = "required", writes: str = "") -> Parser:
     """A parser with the shared flags.
 
-    container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
-    --since-last and the removal flags), "media" (the same without those flags: nothing is removed), "repairs" (the
-    removal flags alone) or "metadata" (adds --dry-run alone).
+    container: "required", "optional", "none", or "named" (there is another way to say what to work on: the app is
+    optional too). writes: "", "documents" (from a source: adds -d, --since-last and the removal flags), "media"
+    (the same without those flags: nothing is removed), "repairs" (the removal flags alone) or "metadata" (adds
+    --dry-run alone).
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -106,7 +107,14 @@ def make_parser(script: str, description: str, *, container: str = "required", w
         allow_abbrev=False,
     )
     if container != "none":
-        parser.add_argument("-a", "--app-name", required=True, help="the app, as the configuration names it")
+        named = container == "named"
+        parser.add_argument(
+            "-a",
+            "--app-name",
+            required=not named,
+            default="",
+            help="the app, as the configuration names it",
+        )
         parser.add_argument(
             "-c",
             "--container",
@@ -207,6 +215,13 @@ def parse_count(text: str) -> int:
     return int(text)
 
 
+def parse_positive(text: str) -> int:
+    """A whole number, 1 or more. Raises: argparse.ArgumentTypeError for anything else."""
+    if parse_count(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 1 or more")
+    return int(text)
+
+
 def _parse_pct(text: str) -> float:
     try:
         value = float(text)
@@ -260,7 +275,8 @@ def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str]
     given = vars(parser.parse_args(argv))
     if "env" in given and not given["env"]:
         given["env"] = env.get("SERVICES_ENV")
-        if given["env"] not in ("prod", "dev"):
+        # Without an app, nothing depends on it.
+        if given["env"] not in ("prod", "dev") and (given["env"] or given["app_name"]):
             what = f"SERVICES_ENV is {given['env']!r}" if given["env"] else "No environment was given"
             raise ConfigError(f"{what}; give -e prod or -e dev, or set SERVICES_ENV. Nothing was sent.")
     if given.get("full_every") and not given["since_last"]:

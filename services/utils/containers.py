@@ -20,7 +20,7 @@ from services.utils.schedules import Schedule, parse_schedule
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
 SYSTEMS = ("knack", "odk")
 FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
-_PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 _OLDER_SPELLINGS = {
     "scene": "scene_id",
@@ -386,7 +386,7 @@ def _check_attachments(value: Any, refuse: Callable[[str], ConfigError]) -> None
     if unknown:
         raise refuse(f'"prefix" and "thumbnails" in it only, not {unknown[0]!r}')
     prefix, longest_px = value.get("prefix", ""), value.get("thumbnails", 0)
-    if not isinstance(prefix, str) or (prefix and not _PREFIX.fullmatch(prefix)):
+    if not isinstance(prefix, str) or (prefix and not PREFIX.fullmatch(prefix)):
         raise refuse("a prefix of letters, digits, - _ . and single / between them")
     if isinstance(longest_px, bool) or not isinstance(longest_px, int) or not 0 <= longest_px <= 4096:
         raise refuse("thumbnails as a number of pixels up to 4096, or 0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import logging
 import os
@@ -13,7 +14,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -359,6 +360,19 @@ def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
         raise error from caught
     finally:
         over.set()
+
+
+@contextlib.contextmanager
+def record_run_if(store: PostgREST | None, args: Args, destination: str) -> Iterator[Run]:
+    """As `record_run`; without a store nothing is kept of the run, and nothing keeps others from writing too."""
+    if store is None:
+        log.warning(
+            "no PGREST_ENDPOINT: the ledger does not know of this run, and others may write meanwhile"
+        )
+        # A dry run asks no store for anything.
+        store, args = cast(PostgREST, None), dataclasses.replace(args, dry_run=True)
+    with record_run(store, args, destination) as run:
+        yield run
 
 
 def _find_settle_s(died: dict[str, Any]) -> float:

@@ -47,7 +47,8 @@ _UNKNOWN = frozenset(
         "IncompleteBody",
     }
 )
-_READS = frozenset({"head_object", "list_objects_v2"})
+_READS = frozenset({"head_object", "list_objects_v2", "get_object"})
+_PIECE_BYTES = 1024 * 1024
 _MEANINGS = {
     "NoSuchBucket": "there is no such bucket; check AWS_BUCKET_NAME and AWS_ENDPOINT_URL_S3",
     "InvalidBucketName": "that is no bucket's name; check AWS_BUCKET_NAME",
@@ -274,6 +275,29 @@ class Bucket:
             metadata,
             answer.get("LastModified"),
         )
+
+    def fetch(self, key: str, file: BinaryIO) -> StoredObject:
+        """Write an object's bytes to an empty file, from its start again with each try.
+
+        Raises: PublishError, also if there is no such object.
+        """
+        known = self.find(key)
+        if known is None:
+            raise PublishError(f"There is no object {key} in {self.name}. Nothing was changed.")
+
+        def check(answer: dict[str, Any]) -> str:
+            file.seek(0)
+            file.truncate()
+            digest, size = hashlib.md5(), 0
+            for piece in answer["Body"].iter_chunks(_PIECE_BYTES):
+                digest.update(piece)
+                size += file.write(piece)
+            if size != known.size or (known.md5 and known.md5 != digest.hexdigest()):
+                return "other bytes came than the object has"
+            return ""
+
+        self._call("get_object", key, check=check, Key=key)
+        return known
 
     def list(self, prefix: str = "") -> Iterator[StoredObject]:
         """The objects whose key begins so, in the order of their keys.

@@ -8,10 +8,12 @@ stamps.py  when a row was published
 compare.py whether a dataset holds a row just so
 plan.py    what will be sent, spooled on disk
 send.py    batches, every answer checked, bad rows found
+dump.py    a dataset as CSV and back
 publish.py plan, brake, send, verify
 """
 
 from services.utils.socrata.client import Dataset, connect, count_rows, fetch_keys, geo_columns, open_dataset
+from services.utils.socrata.dump import DatasetChanged, Mark, dump_csv, read_csv, read_mark
 from services.utils.socrata.publish import publish
 from services.utils.socrata.send import Limits
 from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
@@ -20,7 +22,9 @@ from services.utils.socrata.unfit import Unfit
 
 __all__ = [
     "Dataset",
+    "DatasetChanged",
     "Limits",
+    "Mark",
     "RowShape",
     "Stamp",
     "Unfit",
@@ -29,9 +33,12 @@ __all__ = [
     "compile_shape",
     "connect",
     "count_rows",
+    "dump_csv",
     "fetch_keys",
     "geo_columns",
     "match_columns",
     "open_dataset",
     "publish",
+    "read_csv",
+    "read_mark",
 ]

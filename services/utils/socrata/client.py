@@ -303,7 +303,7 @@ def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
             "$limit": str(page_rows),
             "$offset": str(offset),
         }
-        page = _fetch_page(dataset, params, f"row identifiers from {offset}")
+        page = fetch_page(dataset, params, f"row identifiers from {offset}")
         if not page:
             return
         for row in page:
@@ -325,7 +325,7 @@ def fetch_rows(dataset: Dataset, columns: Iterable[str]) -> Iterator[dict[str, A
             "$limit": str(rows),
             "$offset": str(offset),
         }
-        page, size = _fetch_sized(dataset, params, f"rows from {offset}")
+        page, size = fetch_sized(dataset, params, f"rows from {offset}")
         if not page:
             return
         offset += len(page)
@@ -359,7 +359,7 @@ def _fetch_batch(dataset: Dataset, literals: list[str], select: str) -> list[dic
         "$order": str(dataset.row_id),
         "$limit": str(len(literals)),
     }
-    return _fetch_page(dataset, params, f"{len(literals)} rows")
+    return fetch_page(dataset, params, f"{len(literals)} rows")
 
 
 def _select(dataset: Dataset, columns: Iterable[str]) -> str:
@@ -367,12 +367,16 @@ def _select(dataset: Dataset, columns: Iterable[str]) -> str:
     return ",".join(dict.fromkeys([str(dataset.row_id), *columns]))
 
 
-def _fetch_page(dataset: Dataset, params: dict[str, str], what: str) -> list[dict[str, Any]]:
-    return _fetch_sized(dataset, params, what)[0]
+def fetch_page(dataset: Dataset, params: dict[str, str], what: str) -> list[dict[str, Any]]:
+    """The rows that answer one SoQL question; what: words for messages.
+
+    Raises: PublishError if the portal refuses, does not answer, or answers something else.
+    """
+    return fetch_sized(dataset, params, what)[0]
 
 
-def _fetch_sized(dataset: Dataset, params: dict[str, str], what: str) -> tuple[list[dict[str, Any]], int]:
-    """(rows, bytes of the answer)."""
+def fetch_sized(dataset: Dataset, params: dict[str, str], what: str) -> tuple[list[dict[str, Any]], int]:
+    """As `fetch_page`, and the bytes of the answer."""
     response = dataset.client.request("GET", dataset.path, repeatable=True, params=params, what=what)
     page = read_json(response)
     if not isinstance(page, list):

@@ -236,7 +236,9 @@ def format_url(value: Any) -> dict[str, str] | None:
 
 
 def format_phone(value: Any) -> dict[str, str] | None:
-    """{"phone_number": ...}."""
+    """{"phone_number": ...}, with its "phone_type" where there is one."""
+    if isinstance(value, dict) and isinstance(value.get("phone_number"), str):
+        return {name: str(value[name]) for name in ("phone_number", "phone_type") if value.get(name)} or None
     text = format_text(value)
     return {"phone_number": text} if text else None
 
