@@ -51,7 +51,7 @@ def main(args: cli.Args) -> cli.Summary:
 
 def make_parser() -> argparse.ArgumentParser:
     """A container or a dataset, where its backups are, and what is to be done."""
-    parser = cli.make_parser("backup_socrata", __doc__, container="named", writes="repairs")
+    parser = cli.make_parser("backup_socrata", __doc__, container="named", writes="backups")
     parser.add_argument("--dataset", default="", metavar="4x4", help="the dataset's id, instead of -a and -c")
     parser.add_argument("--folder", default="", metavar="DIR", help="keep backups here instead of in S3")
     parser.add_argument(

@@ -95,8 +95,8 @@ def make_parser(script: str, description: str, *, container: str = "required", w
 
     container: "required", "optional", "none", or "named" (there is another way to say what to work on: the app is
     optional too). writes: "", "documents" (from a source: adds -d, --since-last and the removal flags), "media"
-    (the same without those flags: nothing is removed), "repairs" (the removal flags alone) or "metadata" (adds
-    --dry-run alone).
+    (the same without those flags: nothing is removed), "repairs" (the removal flags alone), "backups" (those
+    and --dry-run) or "metadata" (adds --dry-run alone).
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -152,7 +152,7 @@ def make_parser(script: str, description: str, *, container: str = "required", w
             metavar="WHEN",
             help='do nothing if it was done since it was last due (1h, @daily, "0 6 * * *")',
         )
-    if writes in ("documents", "repairs"):
+    if writes in ("documents", "repairs", "backups"):
         parser.add_argument(
             "--max-delete-pct",
             type=_parse_pct,
