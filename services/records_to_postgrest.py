@@ -15,6 +15,7 @@ def main(args: cli.Args) -> cli.Summary:
     config = containers.read_config(cli.config_folder())
     container = containers.find_container(config, args.app_name, args.container, args.env, containers.SYSTEMS)
     sources.refuse_repeat(config, container)
+    sources.refuse_shards(container, args.part)
     settings = env.load([container.system, "store"])
     place = sources.find_place(container, settings)
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
@@ -28,5 +29,5 @@ def main(args: cli.Args) -> cli.Summary:
 
 
 if __name__ == "__main__":
-    parser = cli.make_parser("records_to_postgrest", __doc__, writes="documents")
+    parser = cli.make_parser("records_to_postgrest", __doc__, writes="documents", shards=True)
     cli.run_script("records_to_postgrest", parser, main)

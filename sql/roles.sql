@@ -43,7 +43,8 @@ grant select, insert, update on
     api.rejects,
     api.counts
 to api_user;
-grant select, insert, update, delete on api.load_pages to api_user;
+grant select, insert, update on api.replaces to api_user;
+grant select, insert, update, delete on api.load_pages, api.shards to api_user;
 
 grant select on api.knack, api.odk, api.knack_metadata, api.odk_metadata, api.odk_attachments to api_publisher;
 grant select, insert, update on api.runs, api.rejects, api.counts to api_publisher;
@@ -61,6 +62,7 @@ to api_monitor;
 
 grant execute on function
     api.state(api.runs),
+    api.tells(api.runs),
     api.list_standings(),
     api.status(),
     api.recent_runs(integer),
@@ -70,7 +72,9 @@ grant execute on function
 to api_user, api_publisher, api_monitor;
 grant execute on function
     api.watermark(),
-    api.start_run(text, text, text, text, text, timestamptz, text, text, uuid, uuid),
+    api.start_run(
+        text, text, text, text, text, timestamptz, text, text, uuid, uuid, integer, integer, text
+    ),
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),
     api.keep_rejects(uuid, json),
@@ -83,7 +87,10 @@ grant execute on function
 to api_user, api_publisher;
 grant execute on function
     api.clear_load_pages(),
-    api.missing_records(uuid, text, text, text),
+    api.missing_records(uuid, text, text, text, uuid),
+    api.current_replace(text, text, text, text, integer, text),
+    api.find_replace(text, text, text, text, integer, text),
+    api.keep_shard(uuid, timestamptz, bigint, bigint),
     api.remove_documents(uuid, text, text, text, text[]),
     api.put_document(text, text, text, text, text),
     api.load_documents(text),

@@ -56,7 +56,8 @@ def clean_store(stack: stacks.Stack) -> stacks.Stack:
 
 
 @pytest.fixture(scope="session")
-def store_env(stack: stacks.Stack) -> dict[str, str]:
+def store_env(stack: stacks.Stack, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a script needs to find the store, as a scheduler would set it."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {**kept, **stack.env()}
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    # A temp folder of their own: scripts of one machine keep to Knack's limit together.
+    return {**kept, "TMPDIR": str(tmp_path_factory.mktemp("tmp")), **stack.env()}

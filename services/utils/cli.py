@@ -17,7 +17,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -25,19 +25,23 @@ from typing import Any, NoReturn
 from services import __version__
 from services.utils import env, session
 from services.utils.errors import ConfigError, ServiceError, Stopped
-from services.utils.records import Counts
+from services.utils.records import Counts, Part
 from services.utils.terminal import LogHandler, LogLines
 
 log = logging.getLogger(__name__)
 
 EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_PARTIAL = 0, 1, 2, 3
+MOST_SHARDS = 1000
 # Schedulers that say stop kill after 10 s or more; the run has to be closed in that time.
 STOP_PATIENCE_S = 3.0
 
 
 @dataclass(frozen=True)
 class Args:
-    """The flags of a run. date: aware, or None. env: "prod" or "dev" ("" where the script takes none)."""
+    """The flags of a run. date: aware, or None. env: "prod" or "dev" ("" where the script takes none).
+
+    part: of a full load that several processes share; None for a run on its own.
+    """
 
     script: str
     app_name: str = ""
@@ -51,6 +55,7 @@ class Args:
     # How often something is due, as in `schedule`; "" where nobody said.
     full_every: str = ""
     every: str = ""
+    part: Part | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -90,13 +95,15 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. Nothing was sent. Run with --help for the flags.")
 
 
-def make_parser(script: str, description: str, *, container: str = "required", writes: str = "") -> Parser:
+def make_parser(
+    script: str, description: str, *, container: str = "required", writes: str = "", shards: bool = False
+) -> Parser:
     """A parser with the shared flags.
 
-    container: "required", "optional", "none", or "named" (there is another way to say what to work on: the app is
-    optional too). writes: "", "documents" (from a source: adds -d, --since-last and the removal flags), "media"
-    (the same without those flags: nothing is removed), "repairs" (the removal flags alone), "backups" (those
-    and --dry-run) or "metadata" (adds --dry-run alone).
+    container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
+    --since-last and the removal flags), "media" (the same without those flags: nothing is removed), "repairs" (the
+    removal flags alone) or "metadata" (adds --dry-run alone). shards: several processes may share a full load
+    (with "documents").
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -151,6 +158,28 @@ def make_parser(script: str, description: str, *, container: str = "required", w
             default="",
             metavar="WHEN",
             help='do nothing if it was done since it was last due (1h, @daily, "0 6 * * *")',
+        )
+    if shards:
+        when.add_argument(
+            "--shard",
+            dest="part",
+            type=_parse_shard,
+            metavar="I/N",
+            help="load one part of everything (pages I, I+N, ...; I from 1 to N); nothing is removed before --finish",
+        )
+        when.add_argument(
+            "--finish",
+            dest="part",
+            type=_parse_shards,
+            metavar="N",
+            help="when all N shards have come: remove what none of them saw, move the watermark",
+        )
+        parser.add_argument(
+            "--round",
+            default="",
+            metavar="NAME",
+            help="with --shard and --finish: only those of the same name belong together "
+            "(default: those of the last 12 hours)",
         )
     if writes in ("documents", "repairs", "backups"):
         parser.add_argument(
@@ -232,6 +261,23 @@ def _parse_pct(text: str) -> float:
     return value
 
 
+def _parse_shard(text: str) -> Part:
+    found = re.fullmatch(r"(\d{1,4})/(\d{1,4})", text.strip(), re.ASCII)
+    number, shards = (int(found[1]), int(found[2])) if found else (0, 0)
+    if not 1 <= number <= shards <= MOST_SHARDS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no shard such as 1/4 or 4/4: I/N with I from 1 to N, N up to {MOST_SHARDS}"
+        )
+    return Part(shards, number)
+
+
+def _parse_shards(text: str) -> Part:
+    found = re.fullmatch(r"\d{1,4}", text.strip(), re.ASCII)
+    if not found or not 1 <= int(text) <= MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of shards, 1 to {MOST_SHARDS}")
+    return Part(int(text))
+
+
 def run_script(
     script: str,
     parser: argparse.ArgumentParser,
@@ -283,6 +329,13 @@ def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str]
         raise ConfigError(
             "--full-every goes with --since-last: without that every run is a full one. Nothing was sent."
         )
+    name = str(given.pop("round", "") or "").strip()
+    if name:
+        if given["part"] is None:
+            raise ConfigError(
+                "--round names the round of --shard or --finish, and neither was given. Nothing was sent."
+            )
+        given["part"] = replace(given["part"], round=name)
     known = {key: given.pop(key) for key in list(given) if key in Args.__dataclass_fields__}
     return Args(script, **known, extra=given)
 

@@ -42,7 +42,8 @@ def is_due(store: PostgREST, args: Args, destination: str, when: str, *, whole: 
         ("limit", "1"),
     ]
     if whole:
-        params.append(("since", "is.null"))
+        # A shard is a part of everything; its finishing run stands for all of it.
+        params += [("since", "is.null"), ("shard", "is.null")]
     if msgspec.json.decode(store.select("runs", params, what="runs since it was due")):
         return False
     log.info(

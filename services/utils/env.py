@@ -6,6 +6,7 @@ Every variable is told here once; the README's table is held to `VARIABLES` by a
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,12 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("KNACK_APP_ID", "knack_app", "id of the Knack application", required=True),
     Variable("KNACK_API_KEY", "knack", "its API key", secret=True, required=True),
     Variable("KNACK_API_URL", "knack", "where Knack answers", default="https://api.knack.com"),
+    Variable(
+        "KNACK_REQUESTS_PER_SECOND",
+        "knack",
+        "this machine's share of the ten requests a second that Knack allows an app",
+        default="10",
+    ),
     Variable("ODK_BASE_URL", "odk_app", "where ODK Central answers", required=True),
     Variable("ODATA_USER", "odk", "e-mail of a Central user with the role Project Viewer", required=True),
     Variable("ODATA_PASS", "odk", "the user's password", secret=True, required=True),
@@ -101,6 +108,7 @@ class KnackSettings:
     app_id: str
     api_key: str = field(repr=False)
     url: str
+    requests_per_second: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,8 @@ def load(systems: Iterable[str]) -> Settings:
     for name in ("MAX_WORKERS", "SYNC_INTERVAL"):
         if _BY_NAME[name].system in asked and get(name) and not _is_count(get(name)):
             wrong.append(f"{name} must be a whole number, 1 or more")
+    if "knack" in asked and not 0 < _number(get("KNACK_REQUESTS_PER_SECOND")) <= 10:
+        wrong.append("KNACK_REQUESTS_PER_SECOND must be a number over 0, at most 10")
     for name in _URLS:
         if _BY_NAME[name].system in asked and get(name) and not _is_url(get(name)):
             wrong.append(f"{name} must be a URL that begins with https:// (or http://) and has no query")
@@ -241,7 +251,12 @@ def load(systems: Iterable[str]) -> Settings:
             "Set them (a secret also as NAME_FILE, a file that holds it) and run again."
         )
     return Settings(
-        KnackSettings(get("KNACK_APP_ID"), get("KNACK_API_KEY"), get("KNACK_API_URL").rstrip("/")),
+        KnackSettings(
+            get("KNACK_APP_ID"),
+            get("KNACK_API_KEY"),
+            get("KNACK_API_URL").rstrip("/"),
+            _number(get("KNACK_REQUESTS_PER_SECOND")),
+        ),
         StoreSettings(
             get("PGREST_ENDPOINT").rstrip("/"),
             get("PGREST_JWT"),
@@ -313,6 +328,11 @@ def _missing_half(names: tuple[str, str]) -> list[str]:
 
 def _is_count(text: str) -> bool:
     return text.isascii() and text.isdecimal() and int(text) > 0
+
+
+def _number(text: str) -> float:
+    """A number as people write it; 0 where it is none."""
+    return float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,6})?", text, re.ASCII) else 0.0
 
 
 def _is_url(text: str) -> bool:

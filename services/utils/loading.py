@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from services.utils.differences import Difference, Differences
@@ -12,6 +12,7 @@ from services.utils.errors import SourceError
 from services.utils.guard import DeleteGuard
 from services.utils.progress import Progress
 from services.utils.records import Counts, Page, Reject, Source
+from services.utils.replaces import Replace
 from services.utils.runs import Run
 from services.utils.spool import Spool
 from services.utils.store import Store
@@ -54,6 +55,15 @@ class _Walk:
             self.left.update(page.left)
             yield page.records
         progress.close()
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """What was seen of a source: by one walk, or by all shards. total: how many records it says it has."""
+
+    pages: int
+    records: int
+    total: int
 
 
 def load_changes(
@@ -118,12 +128,102 @@ def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_
 
     if missing:
         check(len(missing))
-        gone = _make_sure(store, source, run, walk, missing)
+        gone = _make_sure(store, source, run, walk, missing, lambda: store.find_missing(run.id).record_ids)
         check(len(gone))
         run.counts.deleted = store.remove(run.id, gone)
 
 
-def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: list[str]) -> list[str]:
+def load_shard(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_run: bool = False) -> None:
+    """Load one shard's pages, and note what it saw for `finish_shards`. Nothing is removed.
+
+    Raises: SourceError if the source says that it has far fewer records than are stored.
+    """
+    stored = store.count_alive()
+    walk = _Walk(source)
+    total = walk.first.total_records
+    where = f"the store's {store.container_id}"
+    guard.check(there=stored, wanted=total, removed=stored - total, where=where, error=SourceError)
+    _set_watermark(run, walk.first)
+    if not dry_run:
+        store.clear_seen()
+    run.counts = store.load(
+        _noting(run, walk.read()),
+        on_reject=run.reject,
+        run_id=run.id,
+        dry_run=dry_run,
+        compare=stored > 0,
+    )
+    if not dry_run:
+        assert run.watermark is not None
+        store.keep_shard(run.id, run.watermark, walk.pages, run.counts.read)
+
+
+def finish_shards(
+    store: Store, source: Source, run: Run, guard: DeleteGuard, replace: Replace, *, dry_run: bool = False
+) -> None:
+    """Make the store's container exactly the source's, whose records the shards have brought.
+
+    As `load_all`: what none of them saw is made sure of at the source (all of it, not a shard's pages), then
+    removed in one transaction. `run.counts` are those of all shards together, and what was deleted. A replace
+    that is finished already is left alone.
+    Raises: SourceError if the shards' answers were incomplete or too much would be removed; nothing is then.
+    """
+    run.counts = replace.counts
+    done = _DRY if dry_run else _STORED
+    if replace.finished_at is not None:
+        log.info(
+            "these shards were finished at %s already", replace.finished_at.isoformat(timespec="seconds")
+        )
+        run.counts = Counts(rejected=run.counts.rejected)
+        run.moves_watermark = False
+        return
+    first = next(source.pages())
+    tally = _Tally(replace.pages, replace.records, first.total_records)
+    # As before the shards began: what they inserted must not make removals look fewer.
+    stored = max(store.count_alive() - run.counts.inserted, 0)
+    where = f"the store's {store.container_id}"
+
+    def check(wanted: int, removed: int) -> None:
+        guard.check(there=stored, wanted=wanted, removed=removed, where=where, error=SourceError, done=done)
+
+    check(tally.total, stored - tally.total)
+    run.watermark = replace.delivered_to
+    _check_complete(tally, store.container_id, A_FEW, done)
+    found = store.find_missing(run.id, replace.replace_id)
+    if tally.total - found.seen > A_FEW:
+        log.warning(
+            "the source says that %s has %d records, the shards saw %d: some may have moved between pages while they "
+            "walked; the next full load brings those",
+            store.container_id,
+            tally.total,
+            found.seen,
+        )
+    missing = found.record_ids
+    if missing:
+        check(tally.records, len(missing))
+        if dry_run:
+            run.counts.deleted = len(missing)
+            return
+        gone = _make_sure(
+            store,
+            source,
+            run,
+            tally,
+            missing,
+            lambda: store.find_missing(run.id, replace.replace_id).record_ids,
+        )
+        check(tally.records, len(gone))
+        run.counts.deleted = store.remove(run.id, gone)
+
+
+def _make_sure(
+    store: Store,
+    source: Source,
+    run: Run,
+    walk: _Walk | _Tally,
+    missing: list[str],
+    find_missing: Callable[[], list[str]],
+) -> list[str]:
     """Those of the missing that are gone indeed: asked for one by one, or missed in a second walk."""
     answers = _ask(source, missing, walk.pages)
     if answers is not None:
@@ -136,10 +236,12 @@ def _make_sure(store: Store, source: Source, run: Run, walk: _Walk, missing: lis
     again = _Walk(source)
     _load_again(store, run, walk, again.read())
     _check_complete(again, store.container_id, 0, _STORED)
-    return store.find_missing(run.id).record_ids
+    return find_missing()
 
 
-def _load_again(store: Store, run: Run, walk: _Walk, pages: Iterator[list[tuple[str, bytes]]]) -> None:
+def _load_again(
+    store: Store, run: Run, walk: _Walk | _Tally, pages: Iterator[list[tuple[str, bytes]]]
+) -> None:
     """Load records of which most have been counted already."""
     counts = store.load(
         _noting(run, pages), on_reject=run.reject, run_id=run.id, first_page=walk.pages + 1, compare=True
@@ -148,7 +250,7 @@ def _load_again(store: Store, run: Run, walk: _Walk, pages: Iterator[list[tuple[
     run.counts.updated += counts.updated
 
 
-def _check_complete(walk: _Walk, container_id: str, a_few: int, done: str) -> None:
+def _check_complete(walk: _Walk | _Tally, container_id: str, a_few: int, done: str) -> None:
     short = walk.total - walk.records
     if short > a_few and walk.records < SEEN_AT_LEAST * walk.total:
         raise SourceError(

@@ -43,6 +43,19 @@ class Reject:
     content: Any = None
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One process' part in a full load that several share: a shard, or the finishing call.
+
+    shards: how many there are. number: the shard's, from 1; 0 is the finishing call. round: the name by which
+    the callers know which of them belong together, "" where the time tells.
+    """
+
+    shards: int
+    number: int = 0
+    round: str = ""
+
+
 OnReject = Callable[[Reject], None]
 
 

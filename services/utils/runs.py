@@ -23,7 +23,7 @@ from services.utils.due import is_due
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.progress import track
-from services.utils.records import Counts, Document, Reject
+from services.utils.records import Counts, Document, Part, Reject
 from services.utils.session import Backoff, ask_before_writes, pause
 
 log = logging.getLogger(__name__)
@@ -62,15 +62,21 @@ class Run:
         # Up to here everything has been delivered if the run ends ok: the store's clock, or for a load
         # the source's, which the script sets. ISO-8601.
         self.watermark: str | None = None
-        self.moves_watermark = args.date is None
+        self.part = args.part
+        self.moves_watermark = args.date is None and not self.is_shard
         # Of a run without `since`: whether it looked at every record, so that what is refused no more can be told.
-        self.sees_all = True
+        self.sees_all = not self.is_shard
         self.status = "running"
 
     @property
     def is_full(self) -> bool:
         """Whether the run covers everything, so that the target becomes exactly the source."""
         return self.since is None
+
+    @property
+    def is_shard(self) -> bool:
+        """Whether the run reads a part of everything; the finishing run of all shards does not."""
+        return self.part is not None and self.part.number > 0
 
     @property
     def since_text(self) -> str | None:
@@ -169,6 +175,7 @@ class Run:
                     "process": _process(os.getpid()),
                     "dead": dead,
                     "run_id": self._asked_id,
+                    **_name_part(self.part),
                 },
             )
             busy = answer.get("busy")
@@ -185,8 +192,9 @@ class Run:
                 pause(wait_s)
                 continue
             if time.monotonic() - waiting_since > WAIT_FOR_OTHER_S:
+                shard = f" (shard {busy['shard']})" if busy.get("shard") else ""
                 raise StoreError(
-                    f"Another run of {busy['script']} has been writing {self.destination} since "
+                    f"Another run of {busy['script']}{shard} has been writing {self.destination} since "
                     f"{busy['started_at']} and is still alive. Nothing was changed. Run again when it is done."
                 )
             log.info("waiting: %s is being written by a run of %s", self.destination, busy["script"])
@@ -373,6 +381,13 @@ def record_run_if(store: PostgREST | None, args: Args, destination: str) -> Iter
         store, args = cast(PostgREST, None), dataclasses.replace(args, dry_run=True)
     with record_run(store, args, destination) as run:
         yield run
+
+
+def _name_part(part: Part | None) -> dict[str, Any]:
+    """A part of a full load, as the ledger takes it."""
+    if part is None:
+        return {}
+    return {"shards": part.shards, "shard": part.number or None, "round": part.round}
 
 
 def _find_settle_s(died: dict[str, Any]) -> float:

@@ -220,10 +220,15 @@ class RateLimiter:
         """Sleep until the next request may start."""
         with self._lock:
             now = time.monotonic()
-            start = max(now, self._next)
-            self._next = start + self._gap_s * _pace
+            start = self.book(now, self._gap_s * _pace)
         if start > now:
             time.sleep(start - now)
+
+    def book(self, now: float, gap_s: float) -> float:
+        """When the next request may start, by the monotonic clock; the one after it no sooner than `gap_s` later."""
+        start = max(now, self._next)
+        self._next = start + gap_s
+        return start
 
 
 @dataclass

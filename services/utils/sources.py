@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from services.utils import knack, loading, odk, submissions, views
+from services.utils import knack, loading, odk, replaces, submissions, views
 from services.utils.cli import Args
 from services.utils.containers import Container, find_container
 from services.utils.env import OdkSettings, Settings
@@ -17,7 +17,7 @@ from services.utils.errors import ConfigError, ServiceError
 from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts, Row, Source
+from services.utils.records import Counts, Part, Row, Source
 from services.utils.runs import Run
 from services.utils.store import Store, decode_metadata
 from services.utils.store import load_metadata as keep_metadata
@@ -90,6 +90,18 @@ def refuse_repeat(config: Mapping[str, Mapping[str, Mapping[str, Any]]], contain
     )
 
 
+def refuse_shards(container: Container, part: Part | None) -> None:
+    """Only a Knack container has pages that several processes can share.
+
+    Raises: ConfigError for an ODK form.
+    """
+    if part is not None and container.system == "odk":
+        raise ConfigError(
+            f"{container.where} is an ODK form, which cannot be loaded in shards: each page of its feed names the "
+            "next one (nextLink), so it is one walk. Nothing was sent. Run it without --shard and --finish."
+        )
+
+
 def list_publishing(
     config: Mapping[str, Mapping[str, Mapping[str, Any]]], container: Container
 ) -> list[Container]:
@@ -113,7 +125,7 @@ def load_records(
     follow: bool,
     dry_run: bool,
 ) -> None:
-    """Load a container from its source into the store: all of it, or what changed since `run.since`.
+    """Load a container from its source into the store: all of it, `run.part` of it, or what changed since `run.since`.
 
     follow: the run goes on where the last one ended. The outcome is in `run.counts`.
     Raises: as the source does; SourceError if its answer was incomplete or would remove too much.
@@ -123,12 +135,21 @@ def load_records(
         submissions.load_form(store, feed, run, guard, follow=follow, dry_run=dry_run)
         feed.central.close()
         return
-    since = run.since
+    since, part = run.since, run.part
+    replace = None
+    if part is not None and not run.is_shard:
+        replace = replaces.read_replace(
+            store.postgrest, run.destination, container.app, container.id, container.env, part
+        )
     if since and not container.modified_date_field_id:
         log.warning("%s has no modified_date_field_id: reading all of it, removing nothing", container.where)
         since = None
-    source = _open_knack(container, settings, store, since)
-    if run.is_full:
+    source = _open_knack(container, settings, store, since, part)
+    if replace is not None:
+        loading.finish_shards(store, source, run, guard, replace, dry_run=dry_run)
+    elif run.is_shard:
+        loading.load_shard(store, source, run, guard, dry_run=dry_run)
+    elif run.is_full:
         loading.load_all(store, source, run, guard, dry_run=dry_run)
     else:
         loading.load_changes(store, source, run, guard, dry_run=dry_run)
@@ -151,9 +172,13 @@ def _open_feed(container: Container, settings: Settings) -> odk.FormFeed:
 
 
 def _open_knack(
-    container: Container, settings: Settings, store: Store, since: dt.datetime | None = None
+    container: Container,
+    settings: Settings,
+    store: Store,
+    since: dt.datetime | None = None,
+    part: Part | None = None,
 ) -> knack.KnackSource:
-    client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
+    client = knack.connect(settings.knack)
     return knack.open_source(
         client,
         knack.find_app(client, store.read_metadata(), container.id),
@@ -161,6 +186,7 @@ def _open_knack(
         scene_id=container.scene_id,
         modified_field=container.modified_date_field_id,
         since=since,
+        part=part,
     )
 
 
@@ -252,7 +278,7 @@ def load_metadata(
     """
     names = [args.container] if args.container else sorted(config[system][args.app_name])
     if system == "knack":
-        client = knack.Knack(settings.knack.url, settings.knack.app_id, settings.knack.api_key)
+        client = knack.connect(settings.knack)
         metadata = client.fetch_metadata()
         knack.open_app(decode_metadata(metadata))
         outcome = keep_metadata(postgrest, settings.knack.app_id, metadata, dry_run=args.dry_run)

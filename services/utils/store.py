@@ -131,10 +131,27 @@ class Store:
             pool.shutdown(wait=True, cancel_futures=True)
         return total
 
-    def find_missing(self, run_id: str) -> Missing:
-        """What the store holds and the full load did not see."""
-        answer = self.postgrest.call("missing_records", {"run_id": run_id, **self._container()})
-        return Missing(**answer[0])
+    def find_missing(self, run_id: str, replace_id: str = "") -> Missing:
+        """What the store holds and the full load did not see.
+
+        replace_id: what the shards of that replace saw counts too; run_id may be "" then.
+        """
+        asked = {"run_id": run_id or None, **self._container()}
+        if replace_id:
+            asked["replace_id"] = replace_id
+        return Missing(**self.postgrest.call("missing_records", asked)[0])
+
+    def keep_shard(self, run_id: str, delivered_to: str, pages: int, records: int) -> None:
+        """Note that a shard has read all of its pages.
+
+        Args:
+            delivered_to: ISO-8601: up to here these pages have been delivered.
+        Raises: StoreError if the run has been taken for dead meanwhile.
+        """
+        self.postgrest.call(
+            "keep_shard",
+            {"run_id": run_id, "delivered_to": delivered_to, "pages": pages, "records": records},
+        )
 
     def remove(self, run_id: str, record_ids: list[str]) -> int:
         """Make tombstones of documents, in one transaction; how many it made.

@@ -16,6 +16,7 @@ from dev.simulators.knack import KnackSimulator
 from services.utils import knack, session
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
 from services.utils.knack import fetch
+from services.utils.records import Part
 from services.utils.session import Backoff
 
 RECORDS = r"/records$"
@@ -207,6 +208,47 @@ def test_pages__size_is_halved(sim: KnackSimulator, caplog: pytest.LogCaptureFix
     assert asked[:11] == [(40, 1)] + [(40, 2)] * 5 + [(20, 3)] * 5
     assert asked[11:] == [(10, page) for page in range(5, 17)]
     assert "page 2 of object_31 fails; going on with 20 rows a page" in caplog.messages
+
+
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_pages__shards(sim: KnackSimulator, shards: int) -> None:
+    """Every page is in one shard: together they are everything, none of them asks for another's pages."""
+    found: list[tuple[str, bytes]] = []
+    asked: list[list[int]] = []
+    for number in range(1, shards + 1):
+        found += read(open_source(sim, part=Part(shards, number)))
+        asked.append([page for _, page, _ in pages_asked(sim)])
+    assert len(found) == 160 and dict(found) == sim.record_bytes(WORK_ORDERS)
+    # One page at least, past the end too: it tells how many records there are.
+    assert asked == [list(range(number, 5, shards)) or [number] for number in range(1, shards + 1)]
+
+
+def test_pages__shards_in_halves(sim: KnackSimulator) -> None:
+    """A shard whose page comes only in parts asks for all parts of its own pages, and for no other's."""
+    source = open_source(sim, part=Part(2, 2))
+    sim.faults.add("503", path=RECORDS, times=5)
+    wanted = list(sim.record_bytes(WORK_ORDERS).items())
+    assert read(source) == wanted[40:80] + wanted[120:160]
+    assert [(rows, page) for rows, page, _ in pages_asked(sim)][5:] == [(20, 3), (20, 4), (20, 7), (20, 8)]
+
+
+def test_pages__shard_wrongly_empty(sim: KnackSimulator) -> None:
+    """A shard's page that stays empty while a later one, another shard's, has records fails the walk."""
+    source = open_source(sim, part=Part(2, 2))
+    sim.faults.add("empty-page", path=RECORDS, times=4)
+    with pytest.raises(SourceError, match="page 2 of object_31 without records, and later ones with"):
+        read(source)
+    assert [page for _, page, _ in pages_asked(sim)] == [2, 2, 2, 2, 3]
+
+
+def test_pages__shards_without_an_order(sim: KnackSimulator, caplog: pytest.LogCaptureFixture) -> None:
+    """Where nothing keeps records in their place, a shard says so."""
+    client = connect(sim)
+    app = knack.find_app(client, None, WORK_ORDERS)
+    with_number = knack.open_source(client, app, WORK_ORDERS, part=Part(2, 1))
+    assert with_number.sort_field and not caplog.messages
+    knack.open_source(client, app, "object_1", part=Part(2, 1))
+    assert "object_1 shows no auto-increment field to sort by" in caplog.text
 
 
 def test_pages__fail_for_good(sim: KnackSimulator) -> None:

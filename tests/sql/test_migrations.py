@@ -92,6 +92,12 @@ ROWS = {
         insert into api.counts (app, container, env, place, destination, held)
             values ('trees', 'form', 'prod', 'store', 'store:odk/h/1/form', 1);
     """,
+    "0015": """
+        insert into api.replaces (replace_id, destination, shards)
+            values ('00000000-0000-4000-8000-000000000002', 'store:knack/a/object_1', 2);
+        insert into api.shards (replace_id, shard, run_id, delivered_to, pages, records)
+            values ('00000000-0000-4000-8000-000000000002', 1, '00000000-0000-4000-8000-000000000001', now(), 1, 1);
+    """,
 }
 
 

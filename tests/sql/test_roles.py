@@ -23,6 +23,8 @@ TABLES = (
     "runs",
     "rejects",
     "counts",
+    "replaces",
+    "shards",
     "load_pages",
     "odk_loads",
 )
@@ -39,6 +41,14 @@ FUNCTIONS = {
         "container_id": "c",
         "record_ids": ["r"],
         "digests": [""],
+    },
+    "find_replace": {
+        "destination": "x",
+        "app": "a",
+        "container": "c",
+        "env": "prod",
+        "shards": 2,
+        "round": "",
     },
     "beat_run": {"run_id": "00000000-0000-4000-8000-000000000001"},
     "keep_rejects": {"run_id": "00000000-0000-4000-8000-000000000001", "rejects": []},
@@ -93,9 +103,10 @@ def filled(clean_store: stacks.Stack) -> stacks.Stack:
 def test_select__by_role(filled: stacks.Stack, table: str) -> None:
     """Loaders and publishers read the tables they need; the reader and strangers none."""
     got = {role: ask(filled, filled.token(role), path=f"/{table}").status_code for role in ROLES}
-    publisher = 403 if table in ("load_pages", "odk_loads") else 200
+    publisher = 403 if table in ("load_pages", "odk_loads", "replaces", "shards") else 200
     # Of what was refused, the monitor may not see the content.
-    monitor = 403 if table in ("load_pages", "odk_loads", "odk_attachments", "rejects") else 200
+    hidden = ("load_pages", "odk_loads", "odk_attachments", "rejects", "replaces", "shards")
+    monitor = 403 if table in hidden else 200
     assert got == {
         "api_user": 200,
         "api_publisher": publisher,

@@ -147,6 +147,25 @@ def test_load__plain_http_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     assert env.load(["knack", "store"]).knack.url == "http://127.0.0.1:81"
 
 
+@pytest.mark.parametrize("given", ["", "10", "2.5", " 1 "])
+def test_load__requests_per_second(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """This machine's share of Knack's ten requests a second; all of them where nothing is said."""
+    set_all(
+        monkeypatch,
+        {**STORE, "KNACK_APP_ID": "a", "KNACK_API_KEY": "k", "KNACK_REQUESTS_PER_SECOND": given},
+    )
+    assert env.load(["knack"]).knack.requests_per_second == float(given or 10)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "11", "ten", "nan", "1e1", "0.0"])
+def test_load__requests_per_second_wrong(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    """No rate at all, and more than Knack allows, are refused by the variable's name."""
+    set_all(monkeypatch, {"KNACK_APP_ID": "a", "KNACK_API_KEY": "k", "KNACK_REQUESTS_PER_SECOND": given})
+    with pytest.raises(ConfigError, match="KNACK_REQUESTS_PER_SECOND must be a number over 0, at most 10"):
+        env.load(["knack"])
+    assert env.load(["knack_app"]).knack.app_id == "a"
+
+
 def test_load__agol_client(monkeypatch: pytest.MonkeyPatch) -> None:
     """AGOL_CLIENT is arcgis or nothing."""
     set_all(monkeypatch, {"AGOL_USERNAME": "u", "AGOL_PASSWORD": "p", "AGOL_CLIENT": "arcpy"})

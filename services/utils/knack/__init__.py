@@ -1,6 +1,6 @@
 """Knack: a source (fetch, metadata, rows)."""
 
-from services.utils.knack.fetch import Knack, KnackSource, find_app, open_source
+from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, open_source
 from services.utils.knack.metadata import (
     FieldDef,
     KnackApp,
@@ -26,6 +26,7 @@ __all__ = [
     "RowFormatter",
     "build_row_names",
     "compile_formatter",
+    "connect",
     "date_format",
     "find_addresses",
     "find_app",

@@ -17,16 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from services.utils.env import KnackSettings
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
+from services.utils.hostlimiter import HostLimiter
 from services.utils.knack.metadata import KnackApp, open_app, to_knack_date
 from services.utils.rawjson import decode_raw
-from services.utils.records import Page
+from services.utils.records import Page, Part
 from services.utils.session import (
     OK,
     Backoff,
     HttpSession,
     Judgement,
-    RateLimiter,
     Verdict,
     judge_json,
     judge_status,
@@ -39,8 +40,9 @@ log = logging.getLogger(__name__)
 
 ROWS_PER_PAGE = 1000
 ROWS_LEAST = 125
-# Knack allows ten and counts arrivals: sent at exactly ten, some arrive as the eleventh.
-REQUESTS_PER_SECOND = 9
+REQUESTS_PER_SECOND = 10.0
+# Knack counts arrivals: sent at exactly ten, some arrive as the eleventh.
+MARGIN = 0.9
 # Whole days are filtered, and time zones, daylight saving and late stamps all cost less than a day.
 OVERLAP = dt.timedelta(days=1)
 
@@ -82,9 +84,15 @@ class Place:
 
 
 class Knack:
-    """One Knack application's API. Never more than 10 requests a second, over kept-alive connections."""
+    """One Knack application's API, over kept-alive connections.
 
-    def __init__(self, url: str, app_id: str, api_key: str = "") -> None:
+    per_second: this machine's share of the ten requests a second that Knack allows an app; all its processes
+    keep to it together.
+    """
+
+    def __init__(
+        self, url: str, app_id: str, api_key: str = "", per_second: float = REQUESTS_PER_SECOND
+    ) -> None:
         self.app_id = app_id
         headers = {"X-Knack-Application-Id": app_id, "Accept": "application/json"}
         if api_key:
@@ -97,7 +105,7 @@ class Knack:
             judge=_judge,
             timeout_s=(10.0, 90.0),
             backoff=Backoff(attempts=8, factor_s=0.4, deadline_s=420.0),
-            limiter=RateLimiter(REQUESTS_PER_SECOND),
+            limiter=HostLimiter(f"knack {app_id}", per_second * MARGIN),
         )
         self._page = msgspec.json.Decoder(_Page)
         self._id = msgspec.json.Decoder(_Id)
@@ -124,7 +132,13 @@ class Knack:
         return body
 
     def fetch_pages(
-        self, place: Place, *, sort_field: str | None = None, filters: dict[str, Any] | None = None
+        self,
+        place: Place,
+        *,
+        sort_field: str | None = None,
+        filters: dict[str, Any] | None = None,
+        first: int = 1,
+        every: int = 1,
     ) -> Iterator[Page]:
         """Walk a container's records, page by page, to the end.
 
@@ -132,10 +146,11 @@ class Knack:
             sort_field: a field whose values are unique and never change (auto_increment); without one the
                 order is the container's own, and edits during the walk may hide a record from it.
             filters: Knack's filters object. It limits what comes; an empty answer is normal with it.
+            first, every: only these pages of `ROWS_PER_PAGE` rows: first, first + every, ...
         Yields: at least one page; a page may be short or, where Knack's estimate is high, empty.
         Raises: SourceError if a page cannot be had, or is empty with others behind it.
         """
-        offset = 0
+        offset = (first - 1) * ROWS_PER_PAGE
         rows = ROWS_PER_PAGE
         empty_at: int | None = None
         while True:
@@ -163,9 +178,12 @@ class Knack:
             if not page.records:
                 empty_at = empty_at or number
             yield page
-            if number >= total_pages:
-                return
             offset += rows
+            # Behind an empty page all are looked at: with records there, others' or not, it was empty wrongly.
+            if offset % ROWS_PER_PAGE == 0 and empty_at is None:
+                offset += (every - 1) * ROWS_PER_PAGE
+            if offset // rows >= total_pages:
+                return
 
     def fetch_record(self, place: Place, record_id: str) -> bytes | None:
         """One record of an object, its bytes as they came; None where Knack says that it is not there.
@@ -252,6 +270,11 @@ class Knack:
         return first[1].decode() if first else decode_raw(self._id, record)[0].id
 
 
+def connect(settings: KnackSettings) -> Knack:
+    """The app that the settings name."""
+    return Knack(settings.url, settings.app_id, settings.api_key, settings.requests_per_second)
+
+
 @dataclass(frozen=True)
 class KnackSource:
     """A container as loading sees it (services.utils.records.Source)."""
@@ -260,6 +283,8 @@ class KnackSource:
     place: Place
     sort_field: str | None = None
     filters: dict[str, Any] | None = None
+    first: int = 1
+    every: int = 1
 
     @property
     def can_ask(self) -> bool:
@@ -267,8 +292,14 @@ class KnackSource:
         return not self.place.is_view
 
     def pages(self) -> Iterator[Page]:
-        """Walk the container from its first page to its last."""
-        return self.knack.fetch_pages(self.place, sort_field=self.sort_field, filters=self.filters)
+        """Walk the container from its first page to its last, or a shard's share of its pages."""
+        return self.knack.fetch_pages(
+            self.place,
+            sort_field=self.sort_field,
+            filters=self.filters,
+            first=self.first,
+            every=self.every,
+        )
 
     def fetch_record(self, record_id: str) -> bytes | None:
         """One record's bytes; None where it is not there.
@@ -302,14 +333,24 @@ def open_source(
     scene_id: str = "",
     modified_field: str = "",
     since: dt.datetime | None = None,
+    part: Part | None = None,
 ) -> KnackSource:
-    """A container ready to be walked: all of it, or what changed at or after `since` (aware).
+    """A container ready to be walked: all of it, a shard's pages of it, or what changed at or after `since` (aware).
 
     Raises: ConfigError if the app has no such container, or no such date field in it.
     """
     place = find_place(container_id, scene_id, app)
     filters = build_date_filter(app, container_id, modified_field, since) if since else None
-    return KnackSource(knack, place, app.sort_field(container_id), filters)
+    sort_field = app.sort_field(container_id)
+    if part is None or not part.number:
+        return KnackSource(knack, place, sort_field, filters)
+    if sort_field is None:
+        log.warning(
+            "%s shows no auto-increment field to sort by: edits may move records from one shard to another, so run "
+            "the shards at the same time",
+            container_id,
+        )
+    return KnackSource(knack, place, sort_field, filters, part.number, part.shards)
 
 
 def find_place(container_id: str, scene_id: str, app: KnackApp | None) -> Place:

@@ -1,0 +1,132 @@
+"""A limit on the rate of requests that all processes of one machine keep together.
+
+Each process books its next request in a small file under the system's temp folder, which holds the time from
+which on one may start. The file is locked for as long as that takes (some microseconds), by a lock that ends
+with its process; who dies after booking leaves one request's time unused, no more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import math
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from services.utils.session import RateLimiter
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+log = logging.getLogger(__name__)
+
+FOLDER = "record-services"
+# Longer than any queue of processes: a time beyond it was left by another boot of the machine.
+LONGEST_QUEUE_S = 60.0
+# The lock is held for microseconds, unless its holder was suspended with it.
+LOCK_WITHIN_S = 1.0
+_WIDTH = 24
+
+
+class HostLimiter(RateLimiter):
+    """At most `per_second` requests a second of all processes on this machine that give the same name.
+
+    Where the temp folder cannot be used, the process keeps to the rate by itself, and says so once.
+    folder: instead of the system's temp folder, for tests.
+    """
+
+    def __init__(self, name: str, per_second: float, folder: Path | None = None) -> None:
+        super().__init__(per_second)
+        self._folder = (folder or Path(tempfile.gettempdir())) / FOLDER
+        self._path = self._folder / f"rate-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        self._told = False
+
+    def book(self, now: float, gap_s: float) -> float:
+        """As `RateLimiter.book`, for all processes."""
+        try:
+            with self._open() as file:
+                booked = _read(file)
+                if not now <= booked < now + LONGEST_QUEUE_S:
+                    booked = now
+                # What this process booked while it was on its own holds too.
+                start = max(booked, self._next)
+                os.pwrite(file, f"{start + gap_s:<{_WIDTH}.6f}".encode(), 0)
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                log.warning(
+                    "%s cannot be used (%s): the limit on requests is this process' own, others on this machine are "
+                    "not counted",
+                    self._folder,
+                    error.strerror or type(error).__name__,
+                )
+            return super().book(now, gap_s)
+        self._next = start + gap_s
+        return start
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[int]:
+        """The file, locked. Opened anew each time: a clean-up of the folder may have removed it."""
+        if fcntl is None:
+            raise OSError(0, "no file locks here")
+        file = self._open_file()
+        try:
+            self._lock_file(file)
+            yield file
+        finally:
+            os.close(file)
+
+    def _open_file(self) -> int:
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        for _ in range(3):
+            try:
+                # A link would have us write where another user wants it.
+                if not stat.S_ISDIR(self._folder.lstat().st_mode):
+                    raise OSError(0, "something else stands in its place")
+                # Not with O_CREAT: Linux refuses that for another user's file in a folder that all may write.
+                file = os.open(self._path, flags)
+            except FileNotFoundError:
+                self._make_folder()
+                try:
+                    file = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+                except FileExistsError:
+                    continue
+                os.fchmod(file, 0o666)
+            found = os.fstat(file)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1:
+                return file
+            os.close(file)
+            raise OSError(0, "something else stands in its place")
+        raise OSError(0, "its file comes and goes")
+
+    def _make_folder(self) -> None:
+        with contextlib.suppress(FileExistsError):
+            self._folder.mkdir()
+            # As the temp folder itself: all users may add files, none may take another's away.
+            self._folder.chmod(0o1777)
+
+    def _lock_file(self, file: int) -> None:
+        until = time.monotonic() + LOCK_WITHIN_S
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise OSError(0, "another process holds its lock") from None
+                time.sleep(0.0005)
+
+
+def _read(file: int) -> float:
+    """The time in the file; not a number where there is none."""
+    try:
+        return float(os.pread(file, _WIDTH, 0) or b"nan")
+    except ValueError:
+        return math.nan
