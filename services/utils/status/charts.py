@@ -12,7 +12,7 @@ STEP, BAR = 10, 7
 TOP, BOTTOM = 44, 34
 GAP = 6
 # A bar's colour: what became of the run.
-_KINDS = {
+KINDS = {
     "ok": "good",
     "partial": "warn",
     "stopped": "warn",
@@ -46,12 +46,12 @@ def build_chart(runs: Sequence[PastRun], now: dt.datetime, slots: int) -> Chart:
     for number, (run, taken_s) in enumerate(zip(runs, seconds), slots - len(runs)):
         x = number * STEP
         height = max(2, round(taken_s / longest_s * TOP)) if longest_s else 2
-        kind = _KINDS.get(run.state, "idle")
+        kind = KINDS.get(run.state, "idle")
         bars.setdefault(kind, []).append(f"M{x} {TOP}v-{height}h{BAR}v{height}z")
         if run.moved:
             depth = max(2, round(run.moved / most_moved * BOTTOM))
             moved.append(f"M{x} {TOP + GAP}v{depth}h{BAR}v-{depth}z")
-    failed = sum(_KINDS.get(run.state) == "bad" for run in runs)
+    failed = sum(KINDS.get(run.state) == "bad" for run in runs)
     words = f"{len(runs)} {'run' if len(runs) == 1 else 'runs'}, {failed} failed"
     if runs:
         words += f"; the longest took {tell_length(longest_s)}, the most moved were {most_moved:,} records"

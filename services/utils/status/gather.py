@@ -208,7 +208,13 @@ def _build_line(
     if script == "metadata_to_postgrest" and words == "overdue":
         # Fields seldom change: nobody is to be woken for that.
         line.tone = "warn"
-    elif script == "records_to_postgrest" and tone in ("good", "busy") and schedule is not None:
+    elif (
+        script == "records_to_postgrest"
+        and line.destination.startswith("store:knack/")
+        and tone in ("good", "busy")
+        and schedule is not None
+    ):
+        # Knack tells nobody of deleted records; Central does.
         late = judge.judge_full(standing, schedule.full, now)
         if late:
             line.tone, (line.words, line.since) = "warn", late

@@ -16,11 +16,13 @@ INCREMENTAL = ("records_to_postgrest", "records_to_socrata", "records_to_agol", 
 
 CURE_OVERDUE = "Nothing runs it: look at the scheduler (Airflow, cron, a loop that ended), or run it by hand."
 CURE_DEAD = "Its process ended without a word (memory, power). Run it again: it takes the dead run's place."
+CURE_LATE = "It has missed one run: look whether the scheduler (Airflow, cron) is at work."
 CURE_FAILED = "The line says what to do. Then run it again."
 CURE_PARTIAL = (
     "Some records were refused, each with its reason: correct them at the source, or the column or field."
 )
 CURE_NEVER = "It is configured, and has never run."
+GRACE = dt.timedelta(hours=1)
 
 
 def judge(
@@ -30,7 +32,8 @@ def judge(
 
     Args:
         standing: its latest run; None if it never ran. when: its schedule, "" where none is known.
-    A run is late when the time it was due has passed, and overdue when the next one has passed as well.
+    A run is late when the time it was due has passed, and overdue when the next one has passed as well; each with
+    some time (until the next one, an hour at most) for the run itself and for a scheduler that is busy.
     """
     if standing is None:
         return "warn", "never ran", None, None
@@ -44,8 +47,11 @@ def judge(
         return "bad", times + again, standing.failing_since, due
     if state == "running":
         return "busy", "running", standing.started_at, due
-    if due is not None and now > due:
-        if now > schedules.find_next(when, due):
+    if due is not None:
+        after = schedules.find_next(when, due)
+        grace = min(after - due, GRACE)
+    if due is not None and now > due + grace:
+        if now > after + grace:
             return "bad", "overdue", due, due
         return "warn", "late", due, due
     if state == "partial" or standing.open_rejects:
@@ -88,7 +94,7 @@ def advise(standing: Standing | None, words: str, tone: str, error: str) -> str:
             return CURE_DEAD
         return known or CURE_FAILED
     if words in ("overdue", "late"):
-        return CURE_OVERDUE if words == "overdue" else ""
+        return CURE_OVERDUE if words == "overdue" else CURE_LATE
     if standing.state == "stopped":
         return "It was told to stop. What it wrote is whole; the next run finishes."
     return CURE_PARTIAL if words.endswith("refused") else ""

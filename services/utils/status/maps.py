@@ -175,8 +175,10 @@ def draw(points: Line, lines: list[Line], alive: int, documents: int, with_place
 
 
 def _find_range(values: list[float]) -> tuple[float, float]:
-    """The least and the greatest of what is not far from the others."""
+    """The least and the greatest of what is not far from the others; of a few, of all."""
     values = sorted(values)
+    if len(values) < 10:
+        return values[0], values[-1]
     middle = values[len(values) // 2]
     usual = sorted(abs(value - middle) for value in values)[int((len(values) - 1) * 0.9)]
     near = [value for value in values if abs(value - middle) <= 3 * usual + 1e-6]

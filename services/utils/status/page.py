@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from services.utils.errors import ConfigError, ServiceError
-from services.utils.status.charts import tell_length
+from services.utils.ledger import PastRun
+from services.utils.status.charts import KINDS, tell_length
 from services.utils.status.report import Report
 from services.utils.status.table import show_text
 
@@ -99,11 +100,15 @@ def _open_environment() -> Environment:
     )
     environment.filters["trusted"] = Markup
     environment.filters["code"] = lambda text: _mark_code(text, Markup)
+    environment.filters["rows"] = lambda told: Markup("".join(_build_row(run, took) for run, took in told))
     environment.filters["iso"] = _tell_iso
     environment.filters["utc"] = _tell_utc
     environment.filters["short"] = _tell_short
     environment.filters["length_s"] = tell_length
-    environment.filters["length_of_time"] = lambda length: tell_length(max(0.0, length.total_seconds()))
+    environment.filters["degrees"] = lambda value, plus, minus: (
+        f"{abs(value):.4f}\u00b0 {plus if value >= 0 else minus}"
+    )
+    environment.filters["tell_before"] = _tell_before
     return environment
 
 
@@ -111,7 +116,7 @@ def _show(value: Any, markup: type[str]) -> Any:
     """A value as it is printed: texts from outside without hidden marks, numbers with thousands apart."""
     if isinstance(value, str) and not isinstance(value, markup):
         return show_text(value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and value > 9999 else value
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) and value > 999 else value
 
 
 def _mark_code(text: str, markup: Any) -> str:
@@ -120,6 +125,17 @@ def _mark_code(text: str, markup: Any) -> str:
     return markup("").join(
         markup("<code>{}</code>").format(part) if number % 2 else markup.escape(part)
         for number, part in enumerate(parts)
+    )
+
+
+def _build_row(run: PastRun, took: str) -> str:
+    """One run as a row of a table, of which a page has thousands: numbers and our own words alone."""
+    counts = (run.read, run.inserted, run.updated, run.deleted, run.rejected)
+    state = run.state if run.state in KINDS else "unknown"
+    return (
+        f"<tr><td>{_tell_short(run.started_at)}</td><td>{state}{'' if run.since else ', all'}</td><td>{took}</td>"
+        + "".join(f"<td>{count:,}</td>" for count in counts)
+        + "</tr>"
     )
 
 
@@ -133,6 +149,14 @@ def _tell_utc(when: dt.datetime) -> str:
 
 def _tell_short(when: dt.datetime) -> str:
     return when.astimezone(dt.UTC).strftime("%-d %b %H:%M")
+
+
+def _tell_before(length: dt.timedelta) -> str:
+    """How long before the page was made, until the page's script counts on from now."""
+    seconds = length.total_seconds()
+    # The greater of the two units is enough.
+    words = " ".join(tell_length(abs(seconds)).split()[:2])
+    return f"{words} later" if seconds < 0 else f"{words} earlier"
 
 
 def _read(name: str) -> str:

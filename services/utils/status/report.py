@@ -77,6 +77,11 @@ class Drawing(msgspec.Struct):
     bar_units: float
     bar_m: int
 
+    @property
+    def dots(self) -> str:
+        """The points as SVG path data: lines without a length, which a round cap shows as dots."""
+        return "".join(f"M{x} {y}h0" for x, y in self.points)
+
 
 class ContainerReport(msgspec.Struct):
     """One container in one environment; container "" is the app itself (its metadata).

@@ -23,6 +23,13 @@ _TITLES = {
 }
 _SHORT = {"records_to_socrata": "Socrata", "records_to_agol": "ArcGIS", "records_to_knack": "Knack"}
 _PLACES = {"source": "Source", "store": "Store", "socrata": "Socrata", "agol": "ArcGIS Online"}
+_TOTAL_WORDS = {
+    "bad": "need you now",
+    "warn": "to look at by day",
+    "busy": "at work",
+    "good": "in order",
+    "idle": "with nothing to say",
+}
 TONE_WORDS = {
     "bad": "Act now",
     "warn": "Look at it",
@@ -30,7 +37,7 @@ TONE_WORDS = {
     "good": "In order",
     "idle": "Nothing to say",
 }
-_SLOTS, _SPARK_SLOTS, _RUNS_TOLD = 30, 14, 8
+_SLOTS, _FEWEST_SLOTS, _SPARK_SLOTS, _RUNS_TOLD = 30, 12, 14, 8
 # One cause often stops many containers: so many with the same line are told as one.
 _TOGETHER = 3
 
@@ -61,6 +68,11 @@ class Leaf:
     refused: int
     pieces: list[Piece]
     counts: list[tuple[str, Any]]
+
+    @property
+    def has_publishers(self) -> bool:
+        """Whether it is published anywhere."""
+        return any(piece.short for piece in self.pieces)
 
 
 @dataclass
@@ -96,7 +108,7 @@ def build_view(report: Report) -> View:
     """Everything in the page's order: alarms worst first and oldest first, containers worst first and by name."""
     leaves = [_build_leaf(one, report.made_at) for one in report.containers]
     leaves.sort(key=lambda leaf: (TONES.index(leaf.one.tone), leaf.one.app, leaf.one.container, leaf.one.env))
-    totals = [(tone, TONE_WORDS[tone], report.count(tone)) for tone in TONES]
+    totals = [(tone, _TOTAL_WORDS[tone], report.count(tone)) for tone in TONES]
     tone = next((tone for tone, _, count in totals if count and tone != "idle"), "idle")
     return View(
         report,
@@ -134,14 +146,14 @@ def _build_leaf(one: ContainerReport, now: dt.datetime) -> Leaf:
         refused=sum(
             {line.destination: line.latest.open_rejects for line in one.lines if line.latest}.values()
         ),
-        pieces=[_build_piece(line, now) for line in one.lines],
+        pieces=[_build_piece(line, now) for line in sorted(one.lines, key=lambda line: line.tone != "bad")],
         counts=[(_PLACES.get(count.place, count.place), count) for count in one.counts],
     )
 
 
 def build_slug(one: ContainerReport) -> str:
     """A container's place in the page: the same in every page, whatever its names hold."""
-    names = f"{one.app}/{one.container}/{one.env}"
+    names = "\0".join((one.app, one.container, one.env))
     kept = re.sub("[^A-Za-z0-9_]+", "-", names).strip("-")[:60]
     return f"c-{kept}-{hashlib.sha256(names.encode()).hexdigest()[:6]}"
 
@@ -150,7 +162,6 @@ def _build_piece(line: Line, now: dt.datetime) -> Piece:
     latest = line.latest
     facts: list[tuple[str, Any, str]] = []
     if latest is not None:
-        facts.append(("Writes", latest.destination, "code"))
         facts.append(
             ("Last done", latest.last_done_at, "time") if latest.last_done_at else ("Last done", "never", "")
         )
@@ -173,7 +184,9 @@ def _build_piece(line: Line, now: dt.datetime) -> Piece:
         line=line,
         title=_TITLES.get(line.script, line.script),
         short=_SHORT.get(line.script, ""),
-        chart=build_chart(line.runs, now, _SLOTS) if line.runs else None,
+        chart=build_chart(line.runs, now, min(_SLOTS, max(_FEWEST_SLOTS, len(line.runs))))
+        if line.runs
+        else None,
         facts=facts,
         failures=[run for run in reversed(line.runs) if run.error][:5],
         told=[(run, tell_length(measure_s(run, now))) for run in reversed(line.runs)][:_RUNS_TOLD],

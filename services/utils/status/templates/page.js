@@ -7,14 +7,14 @@
     for (var i = 0; i < units.length; i++) {
       if (seconds >= units[i][0]) { return Math.floor(seconds / units[i][0]) + " " + units[i][1]; }
     }
-    return "less than a minute";
+    return Math.floor(seconds) + " s";
   }
   // Ages count on while the page is open, and a page that nobody makes again says so.
   function count() {
     var now = Date.now();
     document.querySelectorAll("[data-at]").forEach(function (one) {
       var seconds = (now - Date.parse(one.dataset.at)) / 1000;
-      one.textContent = seconds < 0 ? "(in " + tell(-seconds) + ")" : "(" + tell(seconds) + " ago)";
+      one.textContent = seconds < 0 ? "in " + tell(-seconds) : seconds < 60 ? "just now" : tell(seconds) + " ago";
     });
     var age = (now - Date.parse(byId("made").dateTime)) / 1000, stale = byId("stale");
     stale.hidden = age < STALE_S && age > -300;
