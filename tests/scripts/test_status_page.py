@@ -130,6 +130,17 @@ def test_page__is_readable(
         assert not is_wide(tab) and tab.evaluate(FAINT) == []
 
 
+def test_page__fits_every_width(browser: Browser, report: tuple[Report, Path]) -> None:
+    """From a phone to a wide screen nobody has to scroll sideways, though a name or an error has no place to break."""
+    with opened(browser, report[1]) as tab:
+        for width in (320, 500, 760, 920, 940, 1040, 1180, 1300):
+            tab.set_viewport_size({"width": width, "height": 800})
+            assert not is_wide(tab), width
+            assert tab.evaluate("document.querySelector('#all').scrollWidth <= document.body.clientWidth"), (
+                width
+            )
+
+
 def test_page__is_clicked_through(browser: Browser, report: tuple[Report, Path]) -> None:
     """Every container's page opens by its link and leads back; the reader's focus and the title go along."""
     with opened(browser, report[1]) as tab:

@@ -87,6 +87,21 @@ def test_build_command__is_one_for_a_shell() -> None:
     assert command == "python services/records_to_agol.py -a 'a; rm -rf /' -c '$(x)' -e prod --since-last"
 
 
+def test_advise__by_what_the_line_says() -> None:
+    """A message of the table has its cure, a system that is away is to be waited for, a dead run is run again."""
+    failed = build_standing(state="failed", failures=2)
+    cure = judge.advise(
+        failed, "failed 2 times in a row", "bad", "Socrata GET /x: 503 server error; gave up after 5 tries"
+    )
+    assert cure == judge.CURE_AWAY
+    assert "row identifier" in judge.advise(
+        failed, "failed", "bad", "the dataset has no row identifier. Nothing ..."
+    )
+    assert judge.advise(build_standing(state="dead", failures=1), "died", "bad", "") == judge.CURE_DEAD
+    assert judge.advise(None, "never ran", "warn", "") == judge.CURE_NEVER
+    assert judge.advise(build_standing(), "ok", "good", "") == ""
+
+
 def test_find_cure__reads_messages_loosely() -> None:
     """Dots stand for anything and numbers for any other; a message that is not in the table has no cure."""
     found = find_cure(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import shlex
 from functools import lru_cache
 
@@ -17,11 +18,17 @@ INCREMENTAL = ("records_to_postgrest", "records_to_socrata", "records_to_agol", 
 CURE_OVERDUE = "Nothing runs it: look at the scheduler (Airflow, cron, a loop that ended), or run it by hand."
 CURE_DEAD = "Its process ended without a word (memory, power). Run it again: it takes the dead run's place."
 CURE_LATE = "It has missed one run: look whether the scheduler (Airflow, cron) is at work."
+CURE_AWAY = (
+    "The system that is named did not answer, or answered that it is in trouble. The next run tries again by itself; "
+    "if this goes on, ask those who run that system."
+)
 CURE_FAILED = "The line says what to do. Then run it again."
 CURE_PARTIAL = (
     "Some records were refused, each with its reason: correct them at the source, or the column or field."
 )
 CURE_NEVER = "It is configured, and has never run."
+# As the session says it of systems that are not there: it asked again until its patience ended.
+_AWAY = re.compile(r"gave up after \d+ tr")
 GRACE = dt.timedelta(hours=1)
 
 
@@ -92,7 +99,7 @@ def advise(standing: Standing | None, words: str, tone: str, error: str) -> str:
         known = find_cure(error)
         if standing.state == "dead" and not known:
             return CURE_DEAD
-        return known or CURE_FAILED
+        return known or (CURE_AWAY if _AWAY.search(error) else CURE_FAILED)
     if words in ("overdue", "late"):
         return CURE_OVERDUE if words == "overdue" else CURE_LATE
     if standing.state == "stopped":

@@ -24,7 +24,7 @@ _TITLES = {
 _SHORT = {"records_to_socrata": "Socrata", "records_to_agol": "ArcGIS", "records_to_knack": "Knack"}
 _PLACES = {"source": "Source", "store": "Store", "socrata": "Socrata", "agol": "ArcGIS Online"}
 _TOTAL_WORDS = {
-    "bad": "need you now",
+    "bad": "to act on now",
     "warn": "to look at by day",
     "busy": "at work",
     "good": "in order",
