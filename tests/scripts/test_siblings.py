@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ def publish(way: Way, container: str, *flags: str) -> Done:
     return done
 
 
+def compare(way: Way, container: str, *flags: str) -> tuple[int, int, int]:
+    """Compare a container with its dataset: the exit code, how many rows do not belong there, how many are others'."""
+    done = way.run("reconcile", "-c", container, "--only", "socrata", *flags)
+    others = re.findall(r"^socrata: (\d+) of the rows are of others$", done.stdout, re.MULTILINE)
+    assert sum(done.summary[f"socrata_{kind}"] for kind in ("missing", "differing")) == 0, done.stdout
+    return done.code, done.summary["socrata_extra"], int((others or [0])[-1])
+
+
 def move(way: Way, record_id: str, container: str) -> None:
     """Let a record move to the other view."""
     status = way.city.key(OBJECT, "Signal Status")
@@ -76,6 +85,9 @@ def test_siblings__nothing_of_the_others_is_lost(siblings: Way) -> None:
     for container in STATES:
         assert publish(way, container).summary["deleted"] == 0
     assert set(way.dataset(SIGNALS)) == first
+
+    # Nor is what the other view shows a difference.
+    assert compare(way, ON) == (0, 0, len(planned)) and compare(way, PLANNED) == (0, 0, len(on))
 
     # One moves each way, one is deleted on either side, one is edited.
     move(way, on[0], PLANNED)
@@ -141,7 +153,13 @@ def test_no_replace__a_full_publish_leaves_the_rows_of_others(way: Way) -> None:
     way.load(WORK_ORDERS)
     assert publish(way, WORK_ORDERS).summary["deleted"] == 1
     assert set(way.dataset(WORK_ORDERS)) == {*way.source(WORK_ORDERS), "of-others"}
+    # Rows of others are no difference; one that a tombstone should have taken is.
+    assert compare(way, WORK_ORDERS) == (0, 0, 1)
+    way.socrata.upsert(DATASETS[WORK_ORDERS], [{"id": gone, "title": "Back by hand"}])
+    assert compare(way, WORK_ORDERS) == (3, 1, 1)
+    assert compare(way, WORK_ORDERS, "--repair") == (0, 0, 1)
     write_config(way, {WORK_ORDERS: settings})
+    assert compare(way, WORK_ORDERS) == (3, 1, 0)
     assert publish(way, WORK_ORDERS).summary["deleted"] == 1
     assert set(way.dataset(WORK_ORDERS)) == set(way.source(WORK_ORDERS))
 
@@ -167,6 +185,7 @@ def test_stamps__rows_that_did_not_change_keep_theirs(way: Way) -> None:
     assert after[edited] >= before[edited] and len(after) == count
     idle = publish(way, WORK_ORDERS, "--since-last").summary
     assert (idle["updated"], idle["read"]) == (0, 0)
+    assert compare(way, WORK_ORDERS) == (0, 0, 0)
     write_config(way, {WORK_ORDERS: {**settings, "append_timestamps_socrata": {"key": "publishd"}}})
     wrong = way.run("records_to_socrata", "-c", WORK_ORDERS)
     assert wrong.code == 2 and "no column; nearest: published" in wrong.stderr
