@@ -91,7 +91,9 @@ class StorePlace(Place):
     def repair(self, run: Run, record_ids: Sequence[str]) -> None:
         """Ask for the records one by one where that can be, else load everything."""
         source = sources.open_source(self.container, self.settings, self.store, run)
-        if loading.load_some(self.store, source, run, self.guard, list(record_ids), self.pages):
+        # More ids than these were not kept: there may be others.
+        few = len(record_ids) <= loading.LOOK_AGAIN_MOST
+        if few and loading.load_some(self.store, source, run, self.guard, list(record_ids), self.pages):
             return
         sources.load_records(
             self.container, self.settings, self.store, run, self.guard, follow=False, dry_run=False
