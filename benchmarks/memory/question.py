@@ -18,6 +18,7 @@ STEPS = (
     ("Socrata, again", "records_to_socrata"),
     ("ArcGIS, all new", "records_to_agol"),
     ("ArcGIS, unchanged", "records_to_agol"),
+    ("compare all places", "reconcile"),
 )
 
 

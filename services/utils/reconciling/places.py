@@ -18,6 +18,7 @@ from services.utils.containers import Container
 from services.utils.differences import Difference, Differences
 from services.utils.env import Settings
 from services.utils.guard import DeleteGuard
+from services.utils.progress import track
 from services.utils.records import Counts, Document, OnReject, Reject, Row
 from services.utils.runs import Run
 from services.utils.spool import Spool
@@ -109,7 +110,8 @@ class Destination(Place):
         first = Differences()
         try:
             self.refused = set()
-            self._publish(self._read(), replace=True, guard=_LENIENT, on_reject=self._note, differences=first)
+            documents = track(self._read(), "reading documents")
+            self._publish(documents, replace=True, guard=_LENIENT, on_reject=self._note, differences=first)
             differences.held, differences.others = first.held, first.others
             if first.total > loading.LOOK_AGAIN_MOST:
                 for one in first.take():
