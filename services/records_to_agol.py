@@ -4,7 +4,7 @@ python services/records_to_agol.py -a traffic-operations -c object_31 -e prod --
 """
 # PYTHON_ARGCOMPLETE_OK
 
-from services.utils import agol, cli, containers, env, runs, sources
+from services.utils import agol, cli, containers, drift, env, runs, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -24,6 +24,15 @@ def main(args: cli.Args) -> cli.Summary:
         login = settings.agol
         portal = agol.connect(login.url, login.username, login.password, login.client)
         layer = agol.open_layer(portal, service, layer_id, container.item_type)
+        remember = drift.watch_columns(
+            container,
+            store.postgrest,
+            run,
+            rows.fields,
+            lambda names: agol.match_fields(layer, names),
+            [field.name for field in layer.fields],
+            accept=args.extra["accept_drift"],
+        )
         documents = store.read(since=run.since_text)
         run.counts = agol.publish(
             rows.format(run.watch(documents), on_reject=run.reject),
@@ -36,9 +45,10 @@ def main(args: cli.Args) -> cli.Summary:
             on_reject=run.reject,
             parts=rows.parts,
         )
+        remember()
     return run.summary()
 
 
 if __name__ == "__main__":
-    parser = cli.make_parser("records_to_agol", __doc__, writes="documents")
+    parser = cli.make_parser("records_to_agol", __doc__, writes="documents", publishes=True)
     cli.run_script("records_to_agol", parser, main)

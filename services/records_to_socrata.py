@@ -6,7 +6,7 @@ python services/records_to_socrata.py -a traffic-operations -c object_31 -e prod
 
 import datetime as dt
 
-from services.utils import cli, containers, env, runs, socrata, sources
+from services.utils import cli, containers, drift, env, runs, socrata, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -25,6 +25,15 @@ def main(args: cli.Args) -> cli.Summary:
         client = socrata.connect(portal.url, portal.username, portal.password, portal.app_token)
         dataset = socrata.open_dataset(client, resource)
         rows = sources.open_rows(container, store, socrata.geo_columns(dataset))
+        remember = drift.watch_columns(
+            container,
+            store.postgrest,
+            run,
+            rows.fields,
+            lambda names: socrata.match_columns(names, dataset.columns),
+            dataset.columns,
+            accept=args.extra["accept_drift"],
+        )
         exclusive = not (container.siblings or container.no_replace_socrata)
         documents = store.read(since=run.since_text, deleted=not exclusive)
         documents = store.skip_alive_elsewhere(documents, container.siblings)
@@ -41,9 +50,10 @@ def main(args: cli.Args) -> cli.Summary:
                 dataset, container.append_timestamps_socrata, dt.datetime.now(rows.zone)
             ),
         )
+        remember()
     return run.summary()
 
 
 if __name__ == "__main__":
-    parser = cli.make_parser("records_to_socrata", __doc__, writes="documents")
+    parser = cli.make_parser("records_to_socrata", __doc__, writes="documents", publishes=True)
     cli.run_script("records_to_socrata", parser, main)

@@ -1,7 +1,7 @@
 -- Who may do what. Applied after the migrations, on every run of migrate.py; passwords are the operator's.
 --   authenticator   PostgREST logs in as it and becomes one of the others
 --   api_user        loads: writes documents and metadata, never deletes them
---   api_publisher   reads documents; writes runs, rejects and counts only
+--   api_publisher   reads documents; writes runs, rejects, counts and what fills columns only
 --   api_monitor     reads the ledger and documents for status.py; writes nothing
 --   api_reader      reads the views in bi, nothing else
 --   anon            a request without a token: nothing at all
@@ -41,13 +41,14 @@ grant select, insert, update on
     api.odk_loads,
     api.runs,
     api.rejects,
-    api.counts
+    api.counts,
+    api.published_columns
 to api_user;
 grant select, insert, update on api.replaces to api_user;
 grant select, insert, update, delete on api.load_pages, api.shards to api_user;
 
 grant select on api.knack, api.odk, api.knack_metadata, api.odk_metadata, api.odk_attachments to api_publisher;
-grant select, insert, update on api.runs, api.rejects, api.counts to api_publisher;
+grant select, insert, update on api.runs, api.rejects, api.counts, api.published_columns to api_publisher;
 
 -- What was refused may hold what nobody else is to see: the monitor is told of it without its content.
 grant select (reject_id, run_id, destination, record_id, reason, created_at, closed_at) on api.rejects to api_monitor;
@@ -72,6 +73,7 @@ grant execute on function
 to api_user, api_publisher, api_monitor;
 grant execute on function
     api.watermark(),
+    api.migrations(),
     api.start_run(
         text, text, text, text, text, timestamptz, text, text, uuid, uuid, integer, integer, text
     ),

@@ -44,7 +44,16 @@ LAYERS = {SIGNALS: 0, WORK_ORDERS: 1}
 SERVICE = "5161676e616c73000000000000000001"
 SCRIPTS = ("records_to_postgrest", "records_to_socrata", "records_to_agol")
 _CONFIG = Path(__file__).resolve().parents[1] / "dev" / "demo" / "config" / "knack.py"
-_TABLES = ("replaces", "runs", "shards", "rejects", "load_pages", "knack_metadata", "knack")
+_TABLES = (
+    "replaces",
+    "runs",
+    "shards",
+    "rejects",
+    "load_pages",
+    "published_columns",
+    "knack_metadata",
+    "knack",
+)
 
 
 @dataclass(repr=False)

@@ -96,14 +96,20 @@ class Parser(argparse.ArgumentParser):
 
 
 def make_parser(
-    script: str, description: str, *, container: str = "required", writes: str = "", shards: bool = False
+    script: str,
+    description: str,
+    *,
+    container: str = "required",
+    writes: str = "",
+    shards: bool = False,
+    publishes: bool = False,
 ) -> Parser:
     """A parser with the shared flags.
 
     container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
     --since-last and the removal flags), "media" (the same without those flags: nothing is removed), "repairs" (the
     removal flags alone) or "metadata" (adds --dry-run alone). shards: several processes may share a full load
-    (with "documents").
+    (with "documents"). publishes: adds --accept-drift.
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
@@ -190,6 +196,12 @@ def make_parser(
             help="stop, with nothing changed, if more than N %% would be removed (default 25)",
         )
         parser.add_argument("--allow-empty", action="store_true", help="an empty source is meant to be empty")
+    if publishes:
+        parser.add_argument(
+            "--accept-drift",
+            action="store_true",
+            help="columns that are not filled as they were are meant so: publish, and speak of them no more",
+        )
     if writes and writes != "repairs":
         parser.add_argument("--dry-run", action="store_true", help="do all the work but write nothing")
     return parser

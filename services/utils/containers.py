@@ -72,6 +72,8 @@ class Container:
     # The path of a repeat: the container publishes its rows instead of the submissions.
     repeat: str = ""
     attachments: Any = None
+    # What a publish does where fields no longer fill the columns that they filled: "warn", or "freeze" and refuse.
+    on_drift: str = "warn"
     # Set by find_container. Containers, of any app, that feed the same dataset, this one left out.
     siblings: tuple[str, ...] = ()
     # Destinations that -e dev may not write, because they have no override.
@@ -130,6 +132,7 @@ _TEXTS = (
     "form_id",
     "record_key",
     "repeat",
+    "on_drift",
 )
 
 
@@ -368,6 +371,8 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
             raise refuse(str(error)) from error
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
+    if key == "on_drift" and value not in ("warn", "freeze"):
+        raise refuse('"warn" or "freeze"')
     if key == "item_type" and value not in ("layer", "table"):
         raise refuse('"layer" or "table"')
     if key == "socrata_resource_id" and not (isinstance(value, str) and FOUR_BY_FOUR.fullmatch(value)):

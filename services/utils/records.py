@@ -56,6 +56,23 @@ class Part:
     round: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceField:
+    """A field that a container's rows may have.
+
+    key: what names it at its source and never changes: a Knack key, a form's path. label: its name as people see it
+    there. name: its row name. type: the source's. published: False where the configuration leaves it out. vanished:
+    it is in the metadata, and the newest document has it not: it was removed since, or its view hides it.
+    """
+
+    key: str
+    label: str
+    name: str
+    type: str
+    published: bool = True
+    vanished: bool = False
+
+
 OnReject = Callable[[Reject], None]
 
 

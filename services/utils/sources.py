@@ -17,7 +17,7 @@ from services.utils.errors import ConfigError, ServiceError
 from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts, Part, Row, Source
+from services.utils.records import Counts, Document, Part, Row, Source, SourceField
 from services.utils.runs import Run
 from services.utils.store import Store, decode_metadata
 from services.utils.store import load_metadata as keep_metadata
@@ -196,11 +196,12 @@ class Rows:
 
     format: (documents, on_reject=...) -> rows. name_places: the row names that give a layer of a kind of geometry its
     places, None where none does. parts: for a repeat's rows, what an incremental publish needs; it serves one publish.
-    zone: whose wall clock rows without a zone of their own show.
+    zone: whose wall clock rows without a zone of their own show. fields: all that the container has, published or not.
     """
 
     format: Callable[..., Iterator[Row]]
     name_places: Callable[[str], list[str] | None]
+    fields: tuple[SourceField, ...]
     parts: Parts | None = None
     zone: dt.tzinfo = dt.UTC
 
@@ -211,23 +212,62 @@ def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = (
     geo_columns: the destination's columns for places; Knack's addresses of these names come with coordinates.
     Raises: StoreError if there is no metadata; ConfigError if a setting names a field or repeat that is not there.
     """
-    chosen: dict[str, Any] = {"fields": container.fields, "exclude_fields": container.exclude_fields}
     if container.system == "odk":
-        form = odk.open_form(store.require_metadata())
-        if form.encrypted:
-            log.warning("%s is encrypted: its rows hold what Central adds, and no answers", container.where)
-        if container.repeat and container.upsert_matching_field != "id":
-            raise ConfigError(
-                f"{container.where} publishes the repeat {container.repeat!r}, whose rows are matched by id, not by "
-                f"{container.upsert_matching_field!r}. Nothing was sent. Take upsert_matching_field out of "
-                "config/odk.py."
-            )
-        shape = odk.compile_formatter(
-            form, repeat=container.repeat, location_fields=container.location_fields, **chosen
+        return shape_form(container, odk.open_form(store.require_metadata()))
+    newest = store.read_newest()
+    return shape_app(container, knack.open_app(store.require_metadata()), geo_columns, newest)
+
+
+def shape_form(container: Container, form: odk.Form) -> Rows:
+    """As `open_rows`, for a form whose metadata are at hand."""
+    if form.encrypted:
+        log.warning("%s is encrypted: its rows hold what Central adds, and no answers", container.where)
+    if container.repeat and container.upsert_matching_field != "id":
+        raise ConfigError(
+            f"{container.where} publishes the repeat {container.repeat!r}, whose rows are matched by id, not by "
+            f"{container.upsert_matching_field!r}. Nothing was sent. Take upsert_matching_field out of "
+            "config/odk.py."
         )
-        parts = shape.build_parts()
-        return Rows(partial(odk.format_rows, formatter=shape, parts=parts), shape.name_places, parts)
-    app = knack.open_app(store.require_metadata())
+    shape = odk.compile_formatter(
+        form,
+        repeat=container.repeat,
+        location_fields=container.location_fields,
+        fields=container.fields,
+        exclude_fields=container.exclude_fields,
+    )
+    parts = shape.build_parts()
+    return Rows(
+        partial(odk.format_rows, formatter=shape, parts=parts),
+        shape.name_places,
+        tuple(odk.list_fields(form, shape)),
+        parts,
+    )
+
+
+def shape_app(
+    container: Container,
+    app: knack.KnackApp,
+    geo_columns: Sequence[str] = (),
+    newest: Document | None = None,
+) -> Rows:
+    """As `open_rows`, for a Knack app whose metadata are at hand.
+
+    newest: the container's newest document; a field that it lacks is left out, so that its column keeps what it holds.
+    """
+    chosen: dict[str, Any] = {"fields": container.fields, "exclude_fields": container.exclude_fields}
+    vanished = knack.find_vanished(app, container.id, newest)
+    if vanished:
+        formatter = knack.compile_formatter(
+            app, container.id, location_fields=container.location_fields, **chosen
+        )
+        chosen["exclude_fields"] = [*container.exclude_fields, *vanished]
+        lost = [name for key, name in formatter.names.items() if key in vanished and name in formatter.places]
+        if lost:
+            raise ConfigError(
+                f"{container.where}: location_fields names {lost[0]!r}, which the newest document has not: it was "
+                "removed in Knack, or the view does not show it any more, and every place would be cleared. Nothing "
+                "was sent. Show it again and load the container, or correct location_fields."
+            )
     addresses = knack.find_addresses(app, container.id, geo_columns, **chosen)
     formatter = knack.compile_formatter(
         app, container.id, location_fields=[*container.location_fields, *addresses], **chosen
@@ -235,6 +275,7 @@ def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = (
     return Rows(
         partial(knack.format_rows, formatter=formatter),
         partial(_name_addresses, container, formatter),
+        tuple(knack.list_fields(app, container.id, formatter, vanished)),
         zone=app.timezone,
     )
 

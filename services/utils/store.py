@@ -393,6 +393,19 @@ class Store:
             rows = min(READ_ROWS_MOST, max(1, READ_BYTES // average))
             del page, row
 
+    def read_newest(self) -> Document | None:
+        """The document that changed last, of those that are alive; None where there is none."""
+        params = [
+            *self._filters(),
+            ("select", "record_id,record,updated_at,deleted_at"),
+            ("deleted_at", "is.null"),
+            ("order", "updated_at.desc,record_id.desc"),
+            ("limit", "1"),
+        ]
+        body = self.postgrest.select(self.system, params, what=f"newest document of {self.container_id}")
+        page, cut = decode_raw(self._rows, body)
+        return Document(page[0].record_id, cut(page[0].record), page[0].updated_at) if page else None
+
     def read_ids(self) -> Iterator[str]:
         """Ids of all records that are alive, in order, in key-set pages."""
         last = ""

@@ -1,5 +1,6 @@
 """The outside world for tests of whole scripts: a small city in simulators, scripts as child processes.
 
+quick a `way` whose scripts are forked: they start in milliseconds
 way   a `Way`: simulators of Knack, Socrata and ArcGIS Online, the real store (empty), a configuration folder,
       and `way.run("records_to_postgrest", "-c", "object_31")` which starts a script as Airflow would
 """
@@ -25,6 +26,7 @@ from dev.simulators.agol import AgolSimulator
 from dev.simulators.city import City, build_city
 from dev.simulators.knack import KnackSimulator
 from dev.simulators.socrata import SocrataSimulator
+from tests.forks import ForkServer
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = "traffic-operations"
@@ -64,6 +66,8 @@ class Way:
     agol: AgolSimulator
     config: Path
     env: dict[str, str] = field(default_factory=dict)
+    # Where scripts are forked instead of started anew; see `quick`.
+    forks: ForkServer | None = None
 
     def start(
         self, script: str, *flags: str, module: bool = False, **changed: str | None
@@ -84,6 +88,9 @@ class Way:
         self, script: str, *flags: str, app: str = APP, module: bool = False, **changed: str | None
     ) -> Done:
         """Run a script to its end."""
+        if self.forks is not None:
+            ended = self.forks.start(script, "-a", app, *flags, **{**self.env, **changed}).wait()
+            return Done(ended.code, ended.stdout, ended.stderr)
         process = self.start(script, "-a", app, *flags, module=module, **changed)
         try:
             stdout, stderr = process.communicate(timeout=120)
@@ -177,3 +184,17 @@ def way(clean_store: stacks.Stack, store_env: dict[str, str], city: City, tmp_pa
             "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
         }
         yield Way(clean_store, city, knack, socrata, agol, config, env)
+
+
+@pytest.fixture(scope="session")
+def forks() -> Iterator[ForkServer]:
+    """A server of scripts for all tests of the session."""
+    with ForkServer({"PATH": os.environ["PATH"]}) as running:
+        yield running
+
+
+@pytest.fixture
+def quick(way: Way, forks: ForkServer) -> Way:
+    """A `Way` whose scripts start quickly; a script at a time."""
+    way.forks = forks
+    return way

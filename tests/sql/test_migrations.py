@@ -98,6 +98,10 @@ ROWS = {
         insert into api.shards (replace_id, shard, run_id, delivered_to, pages, records)
             values ('00000000-0000-4000-8000-000000000002', 1, '00000000-0000-4000-8000-000000000001', now(), 1, 1);
     """,
+    "0016": """
+        insert into api.published_columns (destination, app, container, columns)
+            values ('socrata:h/abcd-1234', 'trees', 'form', '{"name": {"field": "name", "name": "name"}}');
+    """,
 }
 
 

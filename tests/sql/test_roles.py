@@ -25,6 +25,7 @@ TABLES = (
     "counts",
     "replaces",
     "shards",
+    "published_columns",
     "load_pages",
     "odk_loads",
 )
@@ -33,6 +34,7 @@ ROLES = ("api_user", "api_publisher", "api_monitor", "api_reader", "anon")
 KEY = {"app_id": "a", "container_id": "c", "record_id": "r"}
 FUNCTIONS = {
     "watermark": {},
+    "migrations": {},
     "clear_load_pages": {},
     "put_document": {"source": "knack", **KEY, "record": "{}"},
     "same_documents": {
@@ -67,6 +69,7 @@ FUNCTIONS = {
     },
 }
 LEDGER_FUNCTIONS = {
+    "migrations",
     "watermark",
     "beat_run",
     "keep_rejects",
@@ -105,7 +108,7 @@ def test_select__by_role(filled: stacks.Stack, table: str) -> None:
     got = {role: ask(filled, filled.token(role), path=f"/{table}").status_code for role in ROLES}
     publisher = 403 if table in ("load_pages", "odk_loads", "replaces", "shards") else 200
     # Of what was refused, the monitor may not see the content.
-    hidden = ("load_pages", "odk_loads", "odk_attachments", "rejects", "replaces", "shards")
+    hidden = ("load_pages", "odk_loads", "odk_attachments", "rejects", "replaces", "shards", "published_columns")
     monitor = 403 if table in hidden else 200
     assert got == {
         "api_user": 200,
@@ -168,7 +171,7 @@ def test_delete__nobody(filled: stacks.Stack, table: str) -> None:
 def test_delete__ledger(filled: stacks.Stack) -> None:
     """The ledger, the rejects and the counts are not deleted either: they are what happened."""
     for role in ROLES:
-        for table in ("runs", "rejects", "counts"):
+        for table in ("runs", "rejects", "counts", "published_columns"):
             path = f"/{table}?destination=eq.x"
             status = ask(filled, filled.token(role), "DELETE", path).status_code
             assert status == (401 if role == "anon" else 403), (role, table)

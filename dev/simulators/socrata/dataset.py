@@ -298,6 +298,7 @@ class Dataset:
             "displayType": "table",
             "newBackend": True,
             "publicationStage": self.stage,
+            "rights": ["read"] if self.synced else ["read", "add", "write", "delete"],
             "rowsUpdatedAt": int(self.modified),
             "viewType": "tabular",
             "columns": [

@@ -1,8 +1,20 @@
 """ArcGIS Online as a destination: sign in, open a layer, shape rows as features, publish them."""
 
-from services.utils.agol.features import build_feature
+from services.utils.agol.features import build_feature, find_key_field, match_fields
 from services.utils.agol.layer import Layer, open_layer
 from services.utils.agol.portal import Portal, connect
 from services.utils.agol.publish import publish
+from services.utils.agol.values import Unfit, compile_converter
 
-__all__ = ["Layer", "Portal", "build_feature", "connect", "open_layer", "publish"]
+__all__ = [
+    "Layer",
+    "Portal",
+    "Unfit",
+    "build_feature",
+    "compile_converter",
+    "connect",
+    "find_key_field",
+    "match_fields",
+    "open_layer",
+    "publish",
+]

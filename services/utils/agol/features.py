@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.utils.agol.layer import PLACES, Layer, LayerField
@@ -46,6 +46,49 @@ def find_fold(feature: dict[str, Any], key: LayerField) -> str:
     return fold_key(read_key(feature, key))
 
 
+class FieldMatcher:
+    """Finds the fields of a layer that row names fill: equal names first, then but for case, then but for signs."""
+
+    def __init__(self, layer: Layer) -> None:
+        self._exact = {f.name: f for f in layer.fields}
+        self._lower: dict[str, LayerField] = {}
+        self._squeezed: dict[str, LayerField] = {}
+        for f in layer.fields:
+            self._lower.setdefault(f.name.lower(), f)
+            self._squeezed.setdefault(squeeze_name(f.name), f)
+
+    def match(self, names: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+        """({field: the row name that fills it}, {row name that fills none: why})."""
+        taken: dict[str, tuple[int, str]] = {}
+        left: dict[str, str] = {}
+        for name in names:
+            rank, found = self._match_name(name)
+            if found is None:
+                left[name] = "the layer has no such field"
+            elif not found.editable or found.type in UNSENDABLE:
+                left[name] = "the layer keeps this field itself"
+            elif found.name not in taken:
+                taken[found.name] = rank, name
+            elif rank < taken[found.name][0]:
+                left[taken[found.name][1]] = f'"{name}" is closer to the layer\'s field'
+                taken[found.name] = rank, name
+            else:
+                left[name] = f'"{taken[found.name][1]}" fills the layer\'s field already'
+        return {target: name for target, (_, name) in taken.items()}, left
+
+    def _match_name(self, name: str) -> tuple[int, LayerField | None]:
+        if name in self._exact:
+            return 0, self._exact[name]
+        if name.lower() in self._lower:
+            return 1, self._lower[name.lower()]
+        return 2, self._squeezed.get(squeeze_name(name) or name)
+
+
+def match_fields(layer: Layer, names: Iterable[str]) -> dict[str, str]:
+    """{field of the layer: the row name that fills it}, as publishing does it."""
+    return FieldMatcher(layer).match(names)[0]
+
+
 class FeatureBuilder:
     """Shapes the rows of one run for one layer: every name is looked up once, every field has one closure.
 
@@ -74,12 +117,8 @@ class FeatureBuilder:
         self._used: set[str] = set()
         self._converters: dict[str, Convert] = {}
         self._shapes: dict[tuple[str, ...], list[tuple[str, str, Convert]]] = {}
-        self._exact = {f.name: f for f in layer.fields}
-        self._lower: dict[str, LayerField] = {}
-        self._squeezed: dict[str, LayerField] = {}
-        for f in layer.fields:
-            self._lower.setdefault(f.name.lower(), f)
-            self._squeezed.setdefault(squeeze_name(f.name), f)
+        self._matcher = FieldMatcher(layer)
+        self._by_name = {f.name: f for f in layer.fields}
 
     @property
     def used(self) -> list[LayerField]:
@@ -126,34 +165,16 @@ class FeatureBuilder:
         return shape
 
     def _match_names(self, names: tuple[str, ...]) -> list[tuple[str, str, Convert]]:
-        taken: dict[str, tuple[int, str]] = {}
-        for name in names:
-            rank, found = self._match_name(name)
-            if found is None:
-                self._leave_out(name, "the layer has no such field")
-            elif not found.editable or found.type in UNSENDABLE:
-                self._leave_out(name, "the layer keeps this field itself")
-            elif found.name not in taken:
-                taken[found.name] = rank, name
-            elif rank < taken[found.name][0]:
-                self._leave_out(taken[found.name][1], f'"{name}" is closer to the layer\'s field')
-                taken[found.name] = rank, name
-            else:
-                self._leave_out(name, f'"{taken[found.name][1]}" fills the layer\'s field already')
+        taken, left = self._matcher.match(names)
+        for name, why in left.items():
+            self._leave_out(name, why)
         self._used.update(taken)
-        return [(name, target, self._converter(target)) for target, (_, name) in taken.items()]
-
-    def _match_name(self, name: str) -> tuple[int, LayerField | None]:
-        if name in self._exact:
-            return 0, self._exact[name]
-        if name.lower() in self._lower:
-            return 1, self._lower[name.lower()]
-        return 2, self._squeezed.get(squeeze_name(name) or name)
+        return [(name, target, self._converter(target)) for target, name in taken.items()]
 
     def _converter(self, target: str) -> Convert:
         if target not in self._converters:
             self._converters[target] = compile_converter(
-                self._exact[target], guard_html=self.layer.guards_html
+                self._by_name[target], guard_html=self.layer.guards_html
             )
         return self._converters[target]
 

@@ -30,7 +30,9 @@ class Finding:
     online: bool = False
 
     def __str__(self) -> str:
-        said = self.text if self.text.startswith(self.where) else f"{self.where}: {self.text}"
+        # Some messages name the container themselves, with its app or without.
+        text = self.text.removeprefix(f"{self.where.rpartition('/')[2]}: ")
+        said = text if text.startswith(self.where) else f"{self.where}: {text}"
         return f"{self.level:<8} {said}"
 
 
@@ -67,9 +69,9 @@ class Report:
         Raises: ConfigError if there are errors that were found without asking a system.
         """
         counts = {f"{level}s": self.count(level) for level in (ERROR, WARNING, NOTE)}
-        told = ", ".join(f"{number} {name}" for name, number in counts.items())
+        told = ", ".join(f"{number} {name if number != 1 else name[:-1]}" for name, number in counts.items())
         summary = Summary(counts=Counts(read=containers), more=counts)
-        summary.told = f"check: {containers} containers: {told}"
+        summary.told = f"check of {containers} container{'s' * (containers != 1)}: {told}"
         if self.count(ERROR):
             summary.status = "failed"
         if self.count(ERROR, online=False):

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from services.utils import env, sources
+from services.utils import env
+from services.utils.checking.asking import NAMES
 from services.utils.checking.findings import ERROR, NOTE, WARNING, Report
 from services.utils.containers import DESTINATION_KEYS, SYSTEMS, Container, build_container, find_app
 from services.utils.errors import ConfigError
@@ -21,14 +22,6 @@ _KNACK_ID = re.compile(r"(object|view)_[0-9]+")
 _FOREIGN = {
     "knack": ("project_id", "form_id", "record_key", "repeat", "attachments"),
     "odk": ("scene_id", "object", "modified_date_field_id", "dest_apps"),
-}
-_NAMES = {
-    "knack": "Knack",
-    "odk": "ODK",
-    "store": "the store",
-    "socrata": "Socrata",
-    "agol": "ArcGIS Online",
-    "s3": "S3",
 }
 
 
@@ -87,11 +80,6 @@ def list_systems(containers: Iterable[Container]) -> list[str]:
     return list(needed)
 
 
-def name_system(system: str) -> str:
-    """A system's name for people."""
-    return _NAMES[system]
-
-
 def _check_kind(config: Config, container: Container, report: Report) -> None:
     """What holds for containers of one source alone."""
     where, file = container.where, f"config/{container.system}.py"
@@ -99,7 +87,7 @@ def _check_kind(config: Config, container: Container, report: Report) -> None:
     for key in _FOREIGN[container.system]:
         if given.get(key) not in (None, ""):
             report.add(
-                WARNING, where, f"{key} means nothing for {_NAMES[container.system]}. Take it out of {file}."
+                WARNING, where, f"{key} means nothing for {NAMES[container.system]}. Take it out of {file}."
             )
     if container.system == "knack":
         if not _KNACK_ID.fullmatch(container.id):
@@ -116,6 +104,9 @@ def _check_kind(config: Config, container: Container, report: Report) -> None:
                 f"when a record changed, in {file}.",
             )
         return
+    # With all of the sources behind it: not for `--help`.
+    from services.utils import sources
+
     with report.guarding(where):
         known = env.OdkSettings("", "", "", env.get("ODK_PROJECT_ID"), env.get("ODK_FORM_ID"))
         sources.find_form(container, known)
@@ -283,13 +274,4 @@ def _check_environment(chosen: Sequence[Container], report: Report) -> None:
             env.load([system])
         except ConfigError as error:
             said = str(error).removeprefix("Environment variables are not right: ")
-            report.add_error(f"environment, {_NAMES[system]}", ConfigError(said))
-    # One set of variables names one application.
-    apps = sorted({container.app for container in chosen if container.system == "knack"})
-    if len(apps) > 1:
-        report.add(
-            NOTE,
-            "environment, Knack",
-            f"KNACK_APP_ID names one application, and {len(apps)} are configured: {', '.join(apps)}. Each needs "
-            "variables of its own: check them one by one, with -a.",
-        )
+            report.add_error(f"environment, {NAMES[system]}", ConfigError(said))

@@ -1,6 +1,6 @@
 """Knack: a source (fetch, metadata, rows)."""
 
-from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, open_source
+from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, find_place, open_source
 from services.utils.knack.metadata import (
     FieldDef,
     KnackApp,
@@ -14,7 +14,9 @@ from services.utils.knack.rows import (
     build_row_names,
     compile_formatter,
     find_addresses,
+    find_vanished,
     format_rows,
+    list_fields,
     name_places,
 )
 
@@ -30,8 +32,11 @@ __all__ = [
     "date_format",
     "find_addresses",
     "find_app",
+    "find_place",
     "find_timezone",
+    "find_vanished",
     "format_rows",
+    "list_fields",
     "name_places",
     "open_app",
     "open_source",

@@ -185,6 +185,15 @@ class Knack:
             if offset // rows >= total_pages:
                 return
 
+    def fetch_sample(self, place: Place) -> bytes | None:
+        """Any one record of a container, its bytes as they came; None where it has none.
+
+        Raises: SourceError if the container cannot be read.
+        """
+        params = [("rows_per_page", "1"), ("page", "1"), ("format", "both")]
+        page, _ = self._fetch_page(place, params, f"a record of {place.container_id}", patient=True)
+        return page.records[0][1] if page.records else None
+
     def fetch_record(self, place: Place, record_id: str) -> bytes | None:
         """One record of an object, its bytes as they came; None where Knack says that it is not there.
 

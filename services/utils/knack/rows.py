@@ -16,7 +16,7 @@ from services.utils.documents import NotARecord, decode_record
 from services.utils.errors import ConfigError
 from services.utils.knack.metadata import FieldDef, KnackApp
 from services.utils.knack.values import Reader, WallClock, build_place_reader, build_reader
-from services.utils.records import Document, OnReject, Reject, Row
+from services.utils.records import Document, OnReject, Reject, Row, SourceField
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,39 @@ def find_addresses(
 def name_places(formatter: RowFormatter) -> list[str] | None:
     """The row names of a formatter's location fields, in the order they were asked for; None if it has none."""
     return formatter.places or None
+
+
+def find_vanished(app: KnackApp, container_id: str, newest: Document | None) -> list[str]:
+    """Keys of the container's fields that its newest document has not, though blank ones are written there too.
+
+    They were removed at the source after the metadata were loaded, or its view does not show them any more. A document
+    without any field tells nothing.
+    """
+    if newest is None:
+        return []
+    try:
+        record = decode_record(newest.record)
+    except NotARecord:
+        return []
+    keys = [field.key for field in app.fields(container_id)]
+    missing = [key for key in keys if key not in record and f"{key}_raw" not in record]
+    return missing if len(missing) < len(keys) else []
+
+
+def list_fields(
+    app: KnackApp, container_id: str, formatter: RowFormatter, vanished: Iterable[str] = ()
+) -> Iterator[SourceField]:
+    """All fields of a container, the record's id first; those given with coordinates have the type "place".
+
+    vanished: keys of those that its documents have no more.
+    """
+    fields, gone = app.fields(container_id), set(vanished)
+    names = build_row_names(fields)
+    yield SourceField("id", "id", "id", "id")
+    for field in fields:
+        name, published = names[field.key], field.key in formatter.names
+        kind = "place" if name in formatter.places else field.type
+        yield SourceField(field.key, field.name, name, kind, published, field.key in gone)
 
 
 def build_row_names(fields: Iterable[FieldDef]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
 from services.utils.odk.fetch import FormFeed, FormState
 from services.utils.odk.keys import find_key
-from services.utils.odk.rows import RowFormatter, compile_formatter, format_rows
+from services.utils.odk.rows import RowFormatter, compile_formatter, format_rows, list_fields
 from services.utils.odk.schema import Field, Form, build_fields, find_collisions, open_form
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "form_path",
     "format_rows",
     "link_path",
+    "list_fields",
     "open_form",
 ]

@@ -27,7 +27,7 @@ from services.utils.errors import ConfigError
 from services.utils.odk.schema import Field, Form
 from services.utils.odk.values import PLACES, Reader, build_reader
 from services.utils.parts import Parts
-from services.utils.records import Document, OnReject, Row
+from services.utils.records import Document, OnReject, Row, SourceField
 
 log = logging.getLogger(__name__)
 
@@ -215,6 +215,14 @@ def format_rows(
                 continue
         for values in formatter.format(record, document.record_id):
             yield Row(document.record_id, values, document.deleted)
+
+
+def list_fields(form: Form, formatter: RowFormatter) -> Iterator[SourceField]:
+    """All fields that a form's rows, or those of the formatter's repeat, may have; the keys first."""
+    for name in _PART_KEY_NAMES if formatter.repeat else _KEY_NAMES:
+        yield SourceField(_KEY + name, name, name, "int" if name == "position" else "key")
+    for column in _list_columns(form, formatter.repeat)[0]:
+        yield SourceField(column.path, column.path, column.name, column.type, column.path in formatter.names)
 
 
 def build_row_names(paths: Iterable[str], reserved: Iterable[str] = _KEY_NAMES) -> dict[str, str]:

@@ -19,6 +19,7 @@ from services.utils.socrata.send import Limits
 from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
 from services.utils.socrata.stamps import Stamp, build_stamp
 from services.utils.socrata.unfit import Unfit
+from services.utils.socrata.values import find_formatter
 
 __all__ = [
     "Dataset",
@@ -35,6 +36,7 @@ __all__ = [
     "count_rows",
     "dump_csv",
     "fetch_keys",
+    "find_formatter",
     "geo_columns",
     "match_columns",
     "open_dataset",

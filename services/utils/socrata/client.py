@@ -99,7 +99,8 @@ class Dataset:
     """One dataset of a portal.
 
     columns: {fieldName: dataTypeName} in the portal's order, without its own (":..."). row_id: fieldName of
-    the row identifier, None where the dataset has none.
+    the row identifier, None where the dataset has none. rights: what the portal says that this user may do with it;
+    empty where it does not say.
     """
 
     client: HttpSession = field(repr=False)
@@ -107,6 +108,7 @@ class Dataset:
     columns: dict[str, str]
     row_id: str | None = None
     name: str = ""
+    rights: frozenset[str] = frozenset()
 
     @property
     def path(self) -> str:
@@ -249,7 +251,15 @@ def open_dataset(client: HttpSession, four_by_four: str) -> Dataset:
         key = view.get("rowIdentifierColumnId")
         if key is not None and column.get("id") == key:
             row_id = name
-    return Dataset(client, four_by_four, columns, row_id, str(view.get("name") or ""))
+    rights = view.get("rights")
+    return Dataset(
+        client,
+        four_by_four,
+        columns,
+        row_id,
+        str(view.get("name") or ""),
+        frozenset(str(right) for right in rights) if isinstance(rights, list) else frozenset(),
+    )
 
 
 def geo_columns(dataset: Dataset) -> list[str]:
