@@ -230,20 +230,22 @@ def test_functions__all_are_granted_to_somebody(stack: stacks.Stack) -> None:
 @pytest.fixture
 def view(stack: stacks.Stack) -> Iterator[None]:
     """A view in bi over the documents, made after the grants as views are."""
-    stack.execute("create view bi.signals as select record_id, record ->> 'secret' as secret from api.knack")
+    stack.execute(
+        "create view bi.signals_seen as select record_id, record ->> 'secret' as secret from api.knack"
+    )
     yield
-    stack.execute("drop view bi.signals")
+    stack.execute("drop view bi.signals_seen")
 
 
 def test_api_reader__views_only(filled: stacks.Stack, view: None) -> None:
     """The reader selects from views in bi, made before or after the grants, and from nothing else."""
     with psycopg.connect(filled.database_url, autocommit=True) as connection:
         connection.execute("set role api_reader")
-        assert connection.execute("select * from bi.signals").fetchall() == [("r", "1")]
+        assert connection.execute("select * from bi.signals_seen").fetchall() == [("r", "1")]
         for statement in (
             "select * from api.knack",
             "select api.watermark()",
-            "insert into bi.signals (record_id) values ('x')",
+            "insert into bi.signals_seen (record_id) values ('x')",
             "create table bi.mine (id int)",
             "select * from store.migrations",
         ):
@@ -256,10 +258,10 @@ def test_bi__closed_to_others(filled: stacks.Stack, view: None, role: str) -> No
     """Views are the reader's: no other role of PostgREST's is let into bi or into migrate's own schema."""
     with psycopg.connect(filled.database_url, autocommit=True) as connection:
         connection.execute(f"set role {role}")
-        for table in ("bi.signals", "store.migrations"):
+        for table in ("bi.signals_seen", "store.migrations"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(f"select * from {table}")
-    assert ask(filled, filled.token(role), path="/signals").status_code in (401, 404)
+    assert ask(filled, filled.token(role), path="/signals_seen").status_code in (401, 404)
 
 
 def test_anon__nothing_at_all(filled: stacks.Stack) -> None:
