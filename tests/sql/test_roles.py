@@ -108,7 +108,15 @@ def test_select__by_role(filled: stacks.Stack, table: str) -> None:
     got = {role: ask(filled, filled.token(role), path=f"/{table}").status_code for role in ROLES}
     publisher = 403 if table in ("load_pages", "odk_loads", "replaces", "shards") else 200
     # Of what was refused, the monitor may not see the content.
-    hidden = ("load_pages", "odk_loads", "odk_attachments", "rejects", "replaces", "shards", "published_columns")
+    hidden = (
+        "load_pages",
+        "odk_loads",
+        "odk_attachments",
+        "rejects",
+        "replaces",
+        "shards",
+        "published_columns",
+    )
     monitor = 403 if table in hidden else 200
     assert got == {
         "api_user": 200,

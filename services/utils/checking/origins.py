@@ -35,7 +35,7 @@ class KnackOrigins:
 
     def __init__(self, settings: KnackSettings, asker: Asker) -> None:
         self._asker = asker
-        self._client = knack.Knack(settings.url, settings.app_id, settings.api_key)
+        self._client = knack.connect(settings)
         fetched = asker.ask("knack", NAMES["knack"], self._client.fetch_metadata)
         self._app = None if fetched is None else self._open(decode_metadata(fetched))
 
