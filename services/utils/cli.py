@@ -106,10 +106,11 @@ def make_parser(
 ) -> Parser:
     """A parser with the shared flags.
 
-    container: "required", "optional" or "none". writes: "", "documents" (from a source: adds -d,
-    --since-last and the removal flags), "media" (the same without those flags: nothing is removed), "repairs" (the
-    removal flags alone) or "metadata" (adds --dry-run alone). shards: several processes may share a full load
-    (with "documents"). publishes: adds --accept-drift.
+    container: "required", "optional", "none", or "named" (there is another way to say what to work on: the app is
+    optional too). writes: "", "documents" (from a source: adds -d, --since-last and the removal flags), "media"
+    (the same without those flags: nothing is removed), "repairs" (the removal flags alone), "backups" (those and
+    --dry-run) or "metadata" (adds --dry-run alone). shards: several processes may share a full load (with
+    "documents"). publishes: adds --accept-drift.
     """
     summary, _, example = (description or "").partition("\n")
     parser = Parser(
