@@ -11,7 +11,8 @@ import pytest
 
 from dev.simulators.socrata import SocrataSimulator
 from services.utils import socrata
-from services.utils.errors import ConfigError
+from services.utils.differences import Differences
+from services.utils.errors import ConfigError, PublishError
 from services.utils.guard import DeleteGuard
 from services.utils.records import Counts, Row
 from services.utils.session import Backoff
@@ -213,3 +214,36 @@ def test_build_stamp__refuses_a_column_that_holds_no_time(portal, column, said):
     with pytest.raises(ConfigError, match=said):
         socrata.build_stamp(dataset, column, FIRST)
     assert socrata.build_stamp(dataset, "", FIRST) is None
+
+
+def test_publish__compare_waits_for_what_readers_see(portal):
+    """Rows that readers do not see yet are not compared: the run ends with a line that says so, nothing sent."""
+    publish(portal, [build_row(0)], FIRST)
+    portal.switches.replica_lag_s = 60.0
+    publish(portal, [build_row(0, name="changed")], FIRST, replace=False)
+    writes = len(portal.writes(ID))
+    with pytest.raises(PublishError, match="its rows cannot be compared. Nothing was changed"):
+        publish(portal, [build_row(0)], SECOND, compare=True)
+    assert len(portal.writes(ID)) == writes
+
+
+def test_publish__compare_sends_what_differs_only(portal):
+    """Without a stamp too, only rows that the dataset lacks or has otherwise are sent, and told."""
+    client = socrata.connect(portal.url, portal.username, portal.password, portal.app_token, backoff=QUICK)
+    dataset = socrata.open_dataset(client, ID)
+    more = {"replace": True, "guard": DeleteGuard(100), "on_reject": print, "limits": LIMITS, "compare": True}
+    rows = [build_row(number) for number in range(9)]
+    assert socrata.publish(iter(rows), dataset, **more).inserted == 9
+    portal.upsert(ID, [{"id": "R0001", "name": "By hand"}, {"id": "R0002", ":deleted": True}, {"id": "new"}])
+    differences = Differences()
+    counts = socrata.publish(iter(rows), dataset, differences=differences, **more)
+    assert counts == Counts(read=9, inserted=1, updated=1, unchanged=7, deleted=1)
+    assert {(one.kind, one.key, one.record_id) for one in differences.take()} == {
+        ("missing", "R0002", "R0002"),
+        ("differing", "R0001", "R0001"),
+        ("extra", "new", ""),
+    }
+    assert (differences.held, differences.others, differences.key_name) == (9, 0, "id")
+    differences.close()
+    assert sum(write.rows for write in portal.writes(ID)[1:]) == 3
+    assert socrata.publish(iter(rows), dataset, **more) == Counts(read=9, unchanged=9)
