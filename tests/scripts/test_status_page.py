@@ -285,6 +285,8 @@ def test_status__page_of_a_real_store(way: Way, browser: Browser, tmp_path: Path
     file = tmp_path / "status.html"
     done = show(way, "--html", str(file), PGREST_ROLE="api_monitor")
     assert (done.code, done.summary["bad"], done.stdout.count("\n")) == (0, 1, 1), done.stderr
+    assert "of 3 containers 1 need somebody now" in done.stderr
+    assert "geometry" not in done.stderr
     with opened(browser, file, PHONE, "dark") as tab:
         alarm = tab.locator(".alarm").first
         assert WORK_ORDERS in alarm.inner_text() and hostile in alarm.inner_text()

@@ -205,8 +205,8 @@ def _build_line(
         script, standing.destination if standing else "", tone, words, since, latest=standing, schedule=when
     )
     line.expected_at = due
-    if script == "metadata_to_postgrest" and words == "overdue":
-        # Fields seldom change: nobody is to be woken for that.
+    if script not in judge.FOLLOWING and tone == "bad":
+        # Fields seldom change, and a purge or a repair that failed can wait: nobody is to be woken for that.
         line.tone = "warn"
     elif (
         script == "records_to_postgrest"

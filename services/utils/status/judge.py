@@ -12,8 +12,10 @@ from services.utils.ledger import Standing
 from services.utils.schedules import Schedule
 from services.utils.status.cures import find_cure
 
-# The scripts that follow a schedule, and take --since-last.
+# Scripts that take --since-last.
 INCREMENTAL = ("records_to_postgrest", "records_to_socrata", "records_to_agol", "attachments_to_s3")
+# Scripts that a schedule for what changed starts; the others run when somebody wants them to.
+FOLLOWING = (*INCREMENTAL, "records_to_knack")
 
 CURE_OVERDUE = "Nothing runs it: look at the scheduler (Airflow, cron, a loop that ended), or run it by hand."
 CURE_DEAD = "Its process ended without a word (memory, power). Run it again: it takes the dead run's place."
@@ -86,7 +88,7 @@ def choose_when(script: str, schedule: Schedule | None) -> str:
         return ""
     if script == "metadata_to_postgrest":
         return schedule.metadata
-    return (schedule.changes or schedule.full) if script in INCREMENTAL else ""
+    return (schedule.changes or schedule.full) if script in FOLLOWING else ""
 
 
 def advise(standing: Standing | None, words: str, tone: str, error: str) -> str:
@@ -109,6 +111,9 @@ def advise(standing: Standing | None, words: str, tone: str, error: str) -> str:
 
 def build_command(script: str, app: str, container: str, env: str) -> str:
     """The command that runs a script again, for a shell; "" where a name cannot be a flag's value."""
+    if script == "records_to_knack":
+        # It wants to know which app to write, which the ledger does not say in its flag's words.
+        return ""
     words = ["python", f"services/{script}.py", "-a", app]
     if container:
         words += ["-c", container]

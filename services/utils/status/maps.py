@@ -71,9 +71,9 @@ def draw_container(store: Store, settings: Container, alive: int, most: int) -> 
     Raises: StoreError or ConfigError if its documents cannot be shaped.
     """
     rows = sources.open_rows(settings, store)
-    names = [
-        (shape, name) for shape in ("point", "polyline", "polygon") for name in _name_places(rows, shape)
-    ]
+    # An address is a point.
+    kinds = ("point", "polyline", "polygon") if settings.system == "odk" else ("point",)
+    names = [(kind, name) for kind in kinds for name in _name_places(rows, kind)]
     if not names:
         return None
     record_ids = store.postgrest.call(

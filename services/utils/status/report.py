@@ -150,4 +150,5 @@ def summarise(report: Report, *, whole: bool) -> Summary:
     if whole:
         more |= {"made_at": report.made_at.isoformat(), "note": report.note, "containers": to_json(report)}
     counts = Counts(read=len(standings), rejected=sum(one.open_rejects for one in standings))
-    return Summary(counts=counts, more=more)
+    told = f"of {len(report.containers)} containers {more['bad']} need somebody now, {more['warn']} by day"
+    return Summary(counts=counts, more=more, told=f"status: {told}")

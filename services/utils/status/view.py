@@ -20,6 +20,7 @@ _TITLES = {
     "records_to_knack": "Publish to Knack",
     "attachments_to_s3": "Media to S3",
     "purge_tombstones": "Purge of tombstones",
+    "reconcile": "Repair of what differed",
 }
 _SHORT = {"records_to_socrata": "Socrata", "records_to_agol": "ArcGIS", "records_to_knack": "Knack"}
 _PLACES = {"source": "Source", "store": "Store", "socrata": "Socrata", "agol": "ArcGIS Online"}
