@@ -11,7 +11,7 @@ import msgspec
 
 from services.utils import env, ledger
 from services.utils.postgrest import PostgREST
-from tests.scripts.conftest import APP, SIGNALS, WORK_ORDERS, Done, Way
+from tests.scripts.conftest import APP, ROOT, SIGNALS, WORK_ORDERS, Done, Way
 
 
 def show(way: Way, *flags: str, **changed: str | None) -> Done:
@@ -118,6 +118,37 @@ def test_status__says_since_when(way: Way) -> None:
         == f"python services/records_to_postgrest.py -a {APP} -c {WORK_ORDERS} -e prod --since-last"
     )
     assert (old["tone"], old["latest"]["state"]) == ("idle", "failed")
+
+
+def test_status__a_repeat_waits_for_its_form(way: Way) -> None:
+    """A repeat's container has its form's documents: those that changed since its own watermark wait for it."""
+    shipped = (ROOT / "dev" / "demo" / "config" / "odk.py").read_text(encoding="utf-8")
+    (way.config / "odk.py").write_text(shipped, encoding="utf-8")
+    way.stack.execute("""
+        insert into api.odk (app_id, container_id, record_id, record, deleted_at)
+        select 'h/1', 'household_trees', n::text, '{}', case when n = 4 then now() end from generate_series(1, 4) n
+    """)
+    way.stack.execute("""
+        insert into api.runs (script, app, container, env, destination, status, watermark, started_at, finished_at)
+        select script, 'green-town', container, 'prod', destination, 'ok', now() + late, now(), now()
+        from (values
+            ('records_to_postgrest', 'household_trees', 'store:odk/h/1/household_trees', interval '0'),
+            ('records_to_socrata', 'household_trees', 'socrata:s/hous-hold', interval '1 minute'),
+            ('records_to_socrata', 'trees', 'socrata:s/tree-list', interval '-1 minute')
+        ) as r (script, container, destination, late)
+    """)
+    found = json.loads(show(way, "--json", "-a", "green-town").stdout)["containers"]
+    form, trees = found
+    assert [(one["container"], one["alive"], one["tombstones"]) for one in found] == [
+        ("household_trees", 3, 1),
+        ("trees", 3, 1),
+    ]
+    waiting = [
+        line["waiting"] for one in found for line in one["lines"] if line["script"] == "records_to_socrata"
+    ]
+    assert waiting == [0, 4]
+    assert "records_to_postgrest" not in [line["script"] for line in trees["lines"]]
+    assert [line["words"] for line in form["lines"] if line["latest"] is None] == ["never ran"] * 2
 
 
 def test_status__without_a_configuration(way: Way) -> None:

@@ -280,7 +280,10 @@ def test_write_page__whole_or_not_at_all(tmp_path: Path) -> None:
     )
     assert done.returncode == 1 and "What was there before is untouched" in done.stderr
     assert os.listdir(tmp_path) == ["status.html"] and target.read_text() == "before"
-    page.write_page(build_report(1, 1), target)
+    with target.open() as reader:
+        page.write_page(build_report(1, 1), target)
+        # Who has it open reads on in the page from before.
+        assert reader.read() == "before"
     assert os.listdir(tmp_path) == ["status.html"] and target.read_text().startswith("<!doctype html>")
     mask = os.umask(0)
     os.umask(mask)
