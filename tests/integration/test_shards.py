@@ -396,6 +396,64 @@ def test_shards__incremental_runs_in_between(world: World) -> None:
     assert world.documents(WORK_ORDERS) == world.source(WORK_ORDERS)
 
 
+# -- records that are refused
+
+
+@contextlib.contextmanager
+def refusing(world: World, *record_ids: str) -> Iterator[None]:
+    """The store refuses these documents while the block lasts."""
+    world.sql(
+        "create function public.refuse() returns trigger language plpgsql as $$ begin"
+        f" if new.record_id = any ('{{{','.join(record_ids)}}}') then raise 'no' using errcode = '22023'; end if;"
+        " return new; end; $$;"
+        " create trigger refuse before insert or update on api.knack"
+        " for each row execute function public.refuse()"
+    )
+    try:
+        yield
+    finally:
+        world.sql("drop function public.refuse() cascade")
+
+
+def find_refused(world: World) -> set[str]:
+    """Records with an open reject."""
+    return {row[0] for row in world.sql("select record_id from api.rejects where closed_at is null")}
+
+
+def test_rejects__of_shards(world: World) -> None:
+    """What a shard refused stays open and lets the end move no watermark; what it took, and what left, is closed."""
+    first, second, third, gone = (find_order(world)[at] for at in (0, 7, 13, 20))
+    with refusing(world, first, second, gone):
+        assert world.run(*LOAD).code == 3
+    assert find_refused(world) == {first, second, gone}
+    world.delete(WORK_ORDERS, gone)
+    with refusing(world, second):
+        assert [world.run(*LOAD, "--shard", f"{number}/3").code for number in (1, 2, 3)] == [0, 3, 0]
+        assert find_refused(world) == {second, gone}
+    world.edit(WORK_ORDERS, third, "After its page was read")
+    with refusing(world, second, third):
+        assert world.run(*LOAD, "-d", "2020-01-01").code == 3
+    done = finish(world)
+    assert (done.code, done.summary["status"], done.summary["rejected"]) == (3, "partial", 1)
+    assert find_refused(world) == {second, third} and find_watermarks(world) == []
+    assert finish(world).code == 3
+    run_all(world)
+    assert finish(world).code == 0
+    assert find_refused(world) == set() and len(find_watermarks(world)) == 1
+    assert world.documents(WORK_ORDERS) == world.source(WORK_ORDERS)
+
+
+def test_rejects__of_a_shard_that_was_run_again(world: World) -> None:
+    """A record that a first try refused and a second one took is no reject of the replace."""
+    refused = find_order(world)[0]
+    with refusing(world, refused):
+        assert world.run(*LOAD, "--shard", "1/2").code == 3
+    run_shard(world, 2, 2)
+    run_shard(world, 1, 2)
+    assert find_refused(world) == set()
+    assert finish(world, 2).code == 0
+
+
 # -- what people and schedulers see
 
 
