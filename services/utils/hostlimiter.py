@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +32,7 @@ LONGEST_QUEUE_S = 60.0
 # The lock is held for microseconds, unless its holder was suspended with it.
 LOCK_WITHIN_S = 1.0
 _WIDTH = 24
+_TEMP_FOLDERS = (Path("/tmp"), Path("/var/tmp"))
 
 
 class HostLimiter(RateLimiter):
@@ -44,8 +44,8 @@ class HostLimiter(RateLimiter):
 
     def __init__(self, name: str, per_second: float, folder: Path | None = None) -> None:
         super().__init__(per_second)
-        self._folder = (folder or Path(tempfile.gettempdir())) / FOLDER
-        self._path = self._folder / f"rate-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+        self._parent = folder
+        self._file = f"rate-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         self._told = False
 
     def book(self, now: float, gap_s: float) -> float:
@@ -62,10 +62,10 @@ class HostLimiter(RateLimiter):
             if not self._told:
                 self._told = True
                 log.warning(
-                    "%s cannot be used (%s): the limit on requests is this process' own, others on this machine are "
-                    "not counted",
-                    self._folder,
-                    error.strerror or type(error).__name__,
+                    "%s in the temp folder cannot be used (%s): the limit on requests is this process' own, others on "
+                    "this machine are not counted",
+                    FOLDER,
+                    error.strerror or error,
                 )
             return super().book(now, gap_s)
         self._next = start + gap_s
@@ -84,18 +84,20 @@ class HostLimiter(RateLimiter):
             os.close(file)
 
     def _open_file(self) -> int:
+        folder = self._find_folder()
+        path = folder / self._file
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         for _ in range(3):
             try:
                 # A link would have us write where another user wants it.
-                if not stat.S_ISDIR(self._folder.lstat().st_mode):
+                if not stat.S_ISDIR(folder.lstat().st_mode):
                     raise OSError(0, "something else stands in its place")
                 # Not with O_CREAT: Linux refuses that for another user's file in a folder that all may write.
-                file = os.open(self._path, flags)
+                file = os.open(path, flags)
             except FileNotFoundError:
-                self._make_folder()
+                _make_folder(folder)
                 try:
-                    file = os.open(self._path, flags | os.O_CREAT | os.O_EXCL, 0o666)
+                    file = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o666)
                 except FileExistsError:
                     continue
                 os.fchmod(file, 0o666)
@@ -106,11 +108,16 @@ class HostLimiter(RateLimiter):
             raise OSError(0, "something else stands in its place")
         raise OSError(0, "its file comes and goes")
 
-    def _make_folder(self) -> None:
-        with contextlib.suppress(FileExistsError):
-            self._folder.mkdir()
-            # As the temp folder itself: all users may add files, none may take another's away.
-            self._folder.chmod(0o1777)
+    def _find_folder(self) -> Path:
+        if self._parent is None:
+            import tempfile
+
+            found = Path(tempfile.gettempdir())
+            # The library's last resort, which other processes do not share.
+            if found == Path.cwd() and found not in _TEMP_FOLDERS:
+                raise OSError(0, "there is none")
+            self._parent = found
+        return self._parent / FOLDER
 
     def _lock_file(self, file: int) -> None:
         until = time.monotonic() + LOCK_WITHIN_S
@@ -122,6 +129,13 @@ class HostLimiter(RateLimiter):
                 if time.monotonic() > until:
                     raise OSError(0, "another process holds its lock") from None
                 time.sleep(0.0005)
+
+
+def _make_folder(folder: Path) -> None:
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+        # As the temp folder itself: all users may add files, none may take another's away.
+        folder.chmod(0o1777)
 
 
 def _read(file: int) -> float:

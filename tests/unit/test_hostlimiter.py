@@ -161,6 +161,24 @@ def test_book__on_its_own(tmp_path: Path, caplog: pytest.LogCaptureFixture, case
     assert victim.read_text() == "mine"
 
 
+@pytest.mark.parametrize("found", [None, "the working folder"])
+def test_book__no_temp_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, found: str | None
+) -> None:
+    """On a machine that may write nowhere, or only where it works, the process keeps the rate by itself."""
+
+    def gettempdir() -> str:
+        if found is None:
+            raise FileNotFoundError(2, "No usable temporary directory found")
+        return str(tmp_path)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "gettempdir", gettempdir)
+    assert book(HostLimiter("app", 10), 3) == [0, 1, 2]
+    assert len(caplog.messages) == 1 and "the limit on requests is this process' own" in caplog.text
+    assert not list(tmp_path.iterdir())
+
+
 def test_book__holder_is_suspended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 from services.utils import containers, env, sources
 from services.utils.containers import Container
 from services.utils.errors import ConfigError
+from services.utils.records import Part
 
 ODK = {
     "ODK_BASE_URL": "https://odk.example.org/",
@@ -85,3 +86,18 @@ def test_refuse_repeat__names_the_form(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="-c all trees instead"):
         sources.refuse_repeat(config, container)
     sources.refuse_repeat(config, containers.find_container(config, "park", "all trees", "prod", ("odk",)))
+
+
+def test_refuse_shards__a_form_is_one_walk(tmp_path: Path) -> None:
+    """An ODK form is not loaded in shards, and the error says why; a Knack container is, and either one whole."""
+    (tmp_path / "odk.py").write_text('CONFIG = {"park": {"trees": {}}}')
+    (tmp_path / "knack.py").write_text('CONFIG = {"city": {"object_1": {}}}')
+    config = containers.read_config(tmp_path)
+    form = containers.find_container(config, "park", "trees", "prod", ("odk",))
+    for part in (Part(4, 2), Part(4)):
+        with pytest.raises(ConfigError, match=r"each page of its feed names the next one \(nextLink\)"):
+            sources.refuse_shards(form, part)
+    sources.refuse_shards(form, None)
+    sources.refuse_shards(
+        containers.find_container(config, "city", "object_1", "prod", ("knack",)), Part(4, 2)
+    )
