@@ -4,7 +4,7 @@ python services/records_to_postgrest.py -a traffic-operations -c object_31 -e pr
 """
 # PYTHON_ARGCOMPLETE_OK
 
-from services.utils import cli, containers, env, runs, sources
+from services.utils import cli, containers, due, env, runs, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -21,6 +21,9 @@ def main(args: cli.Args) -> cli.Summary:
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
     guard = DeleteGuard(args.max_delete_pct, args.allow_empty)
     destination = f"store:{place.system}/{place.app_id}/{place.container_id}"
+    if args.extra["due"]:
+        found = due.is_due(store.postgrest, args, destination, args.full_every, whole=True)
+        return cli.Summary(more={"due": int(found)})
     with runs.record_run(store.postgrest, args, destination) as run:
         sources.load_records(
             container, settings, store, run, guard, follow=args.since_last, dry_run=args.dry_run

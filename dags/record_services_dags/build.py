@@ -6,7 +6,7 @@ import datetime as dt
 from collections.abc import Iterable
 from typing import Any
 
-from airflow.sdk import DAG, BaseOperator, Param
+from airflow.sdk import DAG, Param
 from airflow.sdk.module_loading import import_string
 
 from record_services_dags import commands, plan
@@ -29,12 +29,17 @@ def build_dags(apps: Iterable[str] | None = None) -> dict[str, DAG]:
     on_failure = _find_callback(settings.on_failure)
     found = list(plan.list_containers(read_config(settings.config), settings.env, apps))
     plan.refuse_twins(found)
-    return {plan.name_dag(container): build_dag(settings, container, on_failure) for container in found}
+    slots = {pool.name: pool.slots for pool in plan.plan_pools(found)}
+    dags = [
+        build_dag(settings, container, slots.get(plan.name_source_pool(container), 0), on_failure)
+        for container in found
+    ]
+    return {dag.dag_id: dag for dag in dags}
 
 
-def build_dag(settings: Settings, container: Container, on_failure: Any = None) -> DAG:
-    """A container's DAG."""
-    steps = plan.plan_steps(container)
+def build_dag(settings: Settings, container: Container, slots: int = 0, on_failure: Any = None) -> DAG:
+    """A container's DAG. slots: of its app's pool."""
+    steps = plan.plan_steps(container, slots)
     with DAG(
         plan.name_dag(container),
         dag_display_name=container.where,
@@ -54,9 +59,9 @@ def build_dag(settings: Settings, container: Container, on_failure: Any = None) 
         params={"full": Param(False, type="boolean", description="load and publish everything")},
         tags=["record-services", container.system, container.app],
     ) as dag:
-        tasks: dict[str, BaseOperator] = {}
+        tasks: dict[str, Any] = {}
         for step in steps:
-            tasks[step.id] = _build_task(settings, container, step)
+            tasks[step.id] = _build_task(settings, container, step, tasks)
             for before in step.after:
                 tasks[before] >> tasks[step.id]
         outcome = OutcomeOperator(
@@ -70,25 +75,33 @@ def build_dag(settings: Settings, container: Container, on_failure: Any = None) 
     return dag
 
 
-def _build_task(settings: Settings, container: Container, step: plan.Step) -> BaseOperator:
+def _build_task(settings: Settings, container: Container, step: plan.Step, tasks: dict[str, Any]) -> Any:
+    operator: Any = ScriptOperator
     shared: dict[str, Any] = {
         "task_id": step.id,
         # A step that refused some records counts as skipped: what comes after it runs.
         "trigger_rule": "all_done" if step.whatever_before else "none_failed",
-        **({"pool": step.pool, "pool_slots": step.slots} if settings.own_pools else {}),
+        **({"pool": step.pool, "pool_slots": step.slots} if settings.own_pools and step.pool else {}),
     }
     if settings.runner == "docker-operator":
         # The provider is a package of its own.
         from record_services_dags.docker import ScriptDockerOperator
 
-        return ScriptDockerOperator(
-            image=settings.image,
-            command=f"services/{step.script}.py {commands.build_flags(step)}",
-            variables_file=commands.name_env_file(settings, container, step),
+        operator = ScriptDockerOperator
+        shared |= {
+            "image": settings.image,
+            "command": f"services/{step.script}.py {commands.build_flags(step)}",
+            "variables_file": commands.name_env_file(settings, container, step),
             **settings.docker_options,
-            **shared,
+        }
+    else:
+        shared["bash_command"] = commands.build_shell(settings, container, step)
+    if step.id == "load_shard":
+        # One task for each shard of a full load that is due; none where what changed is loaded.
+        return operator.partial(**shared, map_index_template="{{ task.shard }}").expand(
+            shard=tasks["shards"].output
         )
-    return ScriptOperator(bash_command=commands.build_shell(settings, container, step), **shared)
+    return operator(**shared, shards=step.shards if step.id == "shards" else 0)
 
 
 def _find_callback(dotted: str) -> Any:

@@ -30,8 +30,14 @@ def build_shell(settings: Settings, container: Container, step: Step) -> str:
 
 
 def build_flags(step: Step) -> str:
-    """A step's flags; the usual ones are left out of a run that was triggered with {"full": true}."""
-    return f"{quote(step.flags)} {{{{ '' if params.full else {quote(step.usual)!r} }}}}"
+    """A step's flags, as a template: the usual ones are left out of a run that was triggered with {"full": true}."""
+    flags, usual = quote(step.flags), quote(step.usual)
+    if step.id == "load_shard":
+        return f"{flags} --shard {{{{ task.shard }}}} --round {{{{ run_id }}}}"
+    if step.id == "load" and step.shards:
+        finish = f"--finish {step.shards} --round "
+        return f"{flags} {{{{ {finish!r} ~ run_id if ti.xcom_pull(task_ids='shards') else {usual!r} }}}}"
+    return f"{flags} {{{{ '' if params.full else {usual!r} }}}}" if usual else flags
 
 
 def name_env_file(settings: Settings, container: Container, step: Step) -> str:

@@ -31,13 +31,14 @@ class ScriptDockerOperator(DockerOperator):
 
     ui_color = "#e8f0ea"
 
-    def __init__(self, *, variables_file: str, **kwargs: Any) -> None:
+    def __init__(self, *, variables_file: str, shard: str = "", shards: int = 0, **kwargs: Any) -> None:
         given = {"mount_tmp_dir": False, "auto_remove": "force", "skip_on_exit_code": EXIT_PARTIAL, **kwargs}
         super().__init__(**given)
         self.variables_file = variables_file
+        self.shard, self.shards = shard, shards
 
     def execute(self, context: Context) -> Any:
-        """Run it to its end; its summary."""
+        """Run it to its end; what ScriptOperator gives too."""
         try:
             variables = read_env_file(self.variables_file)
         except ConfigError as error:
@@ -52,7 +53,7 @@ class ScriptDockerOperator(DockerOperator):
         except DockerContainerFailedException as failed:
             found = re.search(r"'StatusCode': (\d+)", str(failed))
             code, last = int(found[1]) if found else 1, _find_last(failed.logs)
-        return settle(context, code, str(last or ""))
+        return settle(context, code, str(last or ""), self.shards)
 
 
 def _find_last(lines: Any) -> str:

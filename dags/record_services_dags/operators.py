@@ -21,16 +21,24 @@ EXIT_CONFIG, EXIT_PARTIAL = 2, 3
 
 
 class ScriptOperator(BashOperator):
-    """Runs a script by a shell command."""
+    """Runs a script by a shell command.
+
+    shard: "2/4" for the second of four. shards: the script says whether a full load is due; it gives the list of
+    its shards, empty where none is.
+    """
 
     ui_color = "#e8f0ea"
 
-    def execute(self, context: Context) -> dict[str, Any] | None:
-        """Run it to its end; its summary."""
+    def __init__(self, *, shard: str = "", shards: int = 0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.shard, self.shards = shard, shards
+
+    def execute(self, context: Context) -> Any:
+        """Run it to its end; its summary, or the shards there are."""
         done = self.subprocess_hook.run_command(
             command=["bash", "-c", str(self.bash_command)], env=self.get_env(context), cwd=self.cwd
         )
-        return settle(context, done.exit_code, done.output)
+        return settle(context, done.exit_code, done.output, self.shards)
 
 
 class OutcomeOperator(BaseOperator):
@@ -49,7 +57,9 @@ class OutcomeOperator(BaseOperator):
         for step in self.steps:
             found = context["ti"].xcom_pull(task_ids=step)
             summaries = found if isinstance(found, list) else [found]
-            count = sum(one["rejected"] for one in summaries if one and one["status"] == "partial")
+            count = sum(
+                one["rejected"] for one in summaries if isinstance(one, dict) and one["status"] == "partial"
+            )
             if count:
                 refused[step] = count
         if refused:
@@ -60,13 +70,16 @@ class OutcomeOperator(BaseOperator):
         return refused
 
 
-def settle(context: Context, code: int, last_line: str) -> dict[str, Any] | None:
-    """A script's summary, where it did its work.
+def settle(context: Context, code: int, last_line: str, shards: int = 0) -> Any:
+    """A script's summary where it did its work; with `shards`, what there is to share (see ScriptOperator).
 
     Raises: AirflowSkipException, AirflowFailException or AirflowException as the exit code says; the summary is in the
         XCom then too.
     """
     summary = parse_summary(last_line)
+    if code == 0 and shards:
+        due = context["params"]["full"] or bool(summary and summary.get("due"))
+        return [f"{number}/{shards}" for number in range(1, shards + 1)] if due else []
     if code == 0:
         return summary
     if summary is not None:

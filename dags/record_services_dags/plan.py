@@ -21,8 +21,9 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86400
 class Step:
     """One script of a DAG.
 
-    flags: given always. usual: given unless the run was asked to do everything. slots: of its pool. whatever_before:
-    it is tried even where a step before it failed.
+    flags: given always. usual: given unless the run was asked to do everything. pool: "" for Airflow's own. slots: of
+    that pool. whatever_before: it is tried even where a step before it failed. shards: how many share a full load, for
+    the steps that know of it: `shards` finds whether one is due, `load_shard` is there for each, `load` closes it.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Step:
     slots: int = 1
     after: tuple[str, ...] = ()
     whatever_before: bool = False
+    shards: int = 0
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,18 @@ def refuse_twins(containers: Iterable[Container]) -> None:
         seen[name] = container.where
 
 
-def plan_steps(container: Container) -> list[Step]:
-    """The steps of a container's DAG, each after those it waits for."""
+def plan_steps(container: Container, slots: int = 0) -> list[Step]:
+    """The steps of a container's DAG, each after those it waits for.
+
+    slots: of its app's pool, where other containers of the app need more than this one.
+    """
+    slots = max(slots, count_slots(container))
     schedule = container.schedule or Schedule()
     own = ("-a", container.app, "-c", container.id, "-e", container.env)
     usual = ("--since-last", *(("--full-every", schedule.full) if schedule.full else ()))
     source = name_source_pool(container)
-    whole = count_source_slots(container)
+    # What reads Knack takes the whole pool, so that it is alone; shards take a slot each.
+    whole = slots if container.system == "knack" else 1
     steps = []
     # A repeat's documents and fields come with its form, whose DAG loads them.
     if not container.repeat:
@@ -95,27 +102,29 @@ def plan_steps(container: Container) -> list[Step]:
             flags = own if container.system == "odk" else (*own[:2], *own[4:])
             every = ("--every", schedule.metadata)
             steps.append(Step("metadata", "metadata_to_postgrest", flags, every, source, whole))
-        before = tuple(step.id for step in steps)
         # Old field definitions are better than old records.
-        steps.append(
-            Step(
-                "load",
-                "records_to_postgrest",
-                own,
-                usual,
-                source,
-                whole,
-                before,
-                whatever_before=bool(before),
-            )
-        )
-    loaded = tuple(step.id for step in steps if step.id == "load")
+        steps += _plan_load(container, own, usual, whole, tuple(step.id for step in steps))
+    loaded = ("load",) if steps else ()
     if container.copies_media and not container.repeat:
         steps.append(Step("media", "attachments_to_s3", own, usual, source, 1, loaded))
     for script in container.publishers:
         name = "publish_" + script.removeprefix("records_to_")
         steps.append(Step(name, script, own, usual, name_destination_pool(container, script), 1, loaded))
     return steps
+
+
+def _plan_load(
+    container: Container, own: tuple[str, ...], usual: tuple[str, ...], whole: int, before: tuple[str, ...]
+) -> list[Step]:
+    source, script, shards = name_source_pool(container), "records_to_postgrest", container.shards
+    if shards == 1 or "--full-every" not in usual:
+        return [Step("load", script, own, usual, source, whole, before, whatever_before=bool(before))]
+    due = (*own, *usual, "--due")
+    return [
+        Step("shards", script, due, (), "", 1, before, whatever_before=bool(before), shards=shards),
+        Step("load_shard", script, own, (), source, 1, ("shards",), shards=shards),
+        Step("load", script, own, ("--since-last",), source, whole, ("load_shard",), shards=shards),
+    ]
 
 
 def plan_pools(containers: Iterable[Container]) -> list[Pool]:
@@ -125,10 +134,10 @@ def plan_pools(containers: Iterable[Container]) -> list[Pool]:
         for step in plan_steps(container):
             if step.id.startswith("publish_"):
                 pools[step.pool] = Pool(step.pool, 1, f"one writer at a time: {step.script}")
-            else:
-                slots = max(count_source_slots(container), ODK_SLOTS if container.system == "odk" else 1)
-                words = f"loads of the app {container.app}"
-                pools[step.pool] = Pool(step.pool, slots, words)
+            elif step.pool:
+                held = pools.get(step.pool)
+                slots = max(count_slots(container), held.slots if held else 0)
+                pools[step.pool] = Pool(step.pool, slots, f"what reads the app {container.app}")
     return [pools[name] for name in sorted(pools)]
 
 
@@ -137,9 +146,9 @@ def name_source_pool(container: Container) -> str:
     return f"{container.system}_{_clean(container.app)}"
 
 
-def count_source_slots(container: Container) -> int:
-    """How much of its app's pool a load takes."""
-    return 1
+def count_slots(container: Container) -> int:
+    """The slots that a container needs in its app's pool."""
+    return ODK_SLOTS if container.system == "odk" else container.shards
 
 
 def name_destination_pool(container: Container, script: str) -> str:

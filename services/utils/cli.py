@@ -188,6 +188,11 @@ def make_parser(
             help="with --shard and --finish: only those of the same name belong together "
             "(default: those of the last 12 hours)",
         )
+        parser.add_argument(
+            "--due",
+            action="store_true",
+            help="load nothing; only say whether --full-every finds a full run due (`due` in the last line: 1 or 0)",
+        )
     if writes in ("documents", "repairs", "backups"):
         parser.add_argument(
             "--max-delete-pct",
@@ -342,6 +347,8 @@ def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str]
         raise ConfigError(
             "--full-every goes with --since-last: without that every run is a full one. Nothing was sent."
         )
+    if given.get("due") and not given.get("full_every"):
+        raise ConfigError("--due asks what --full-every would do, and that was not given. Nothing was sent.")
     name = str(given.pop("round", "") or "").strip()
     if name:
         if given["part"] is None:

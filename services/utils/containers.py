@@ -20,6 +20,7 @@ from services.utils.schedules import Schedule, parse_schedule
 CONFIG_FOLDER = Path(__file__).resolve().parents[1] / "config"
 SYSTEMS = ("knack", "odk")
 FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
+MOST_SHARDS = 100
 PREFIX = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 _OLDER_SPELLINGS = {
@@ -65,6 +66,8 @@ class Container:
     dest_apps: Any = None
     # When it runs by itself; None where nobody said.
     schedule: Schedule | None = None
+    # How many processes share a full load, where a scheduler runs them.
+    shards: int = 1
     project_id: str = ""
     form_id: str = ""
     # What names a submission: "" (its UUID field, else __id, else meta/instanceID), or the path of a field.
@@ -369,6 +372,11 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
             return parse_schedule(value)
         except ValueError as error:
             raise refuse(str(error)) from error
+    if key == "shards":
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_SHARDS:
+            raise refuse(f"a whole number from 1 to {MOST_SHARDS}")
+        if system == "odk" and value > 1:
+            raise refuse("1: a form's feed is one walk")
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
     if key == "on_drift" and value not in ("warn", "freeze"):

@@ -22,6 +22,7 @@ def describe(dag):
         "max_active_runs": dag.max_active_runs,
         "tasks": {
             task.task_id: {
+                "mapped": task.is_mapped,
                 "after": sorted(task.upstream_task_ids),
                 "command": getattr(task, "bash_command", None) or getattr(task, "command", None),
                 "timeout_s": task.execution_timeout and task.execution_timeout.total_seconds(),

@@ -156,35 +156,37 @@ class Airflow:
 
 @pytest.fixture
 def airflow(way: Way, tmp_path: Path) -> Iterator[Airflow]:  # noqa: F811
-    """Airflow at work: the work orders once a day, the signals when triggered.
+    """Airflow at work: the work orders once a day, the signals when triggered, in shards."""
+    with open_airflow(way, tmp_path, AIRFLOW__CORE__EXECUTOR="LocalExecutor") as running:
+        yield running
 
-    Scripts run on this machine's Python; a file `<script>.exit` in `trouble` gives another exit code to what a
-    script did well.
+
+@contextlib.contextmanager
+def open_airflow(way: Way, folder: Path, *workers: tuple[str, ...], **more: str) -> Iterator[Airflow]:  # noqa: F811
+    """Airflow's processes, until the block ends.
+
+    Scripts run on this machine's Python; a file `<script>.<container>` in `trouble` gives another exit code to what a
+    script did well. workers: commands of more processes. more: variables of all.
     """
-    text = (way.config / "knack.py").read_text(encoding="utf-8")
-    daily = text.replace('"description": "Work orders"', '"description": "Work orders", "schedule": "@daily"')
-    assert daily != text
-    (way.config / "knack.py").write_text(daily, encoding="utf-8")
-    env_file = tmp_path / f"{APP}.env"
+    configure(way.config / "knack.py")
+    env_file = folder / f"{APP}.env"
     env_file.touch(mode=0o600)
     passed = {name: value for name, value in way.env.items() if name not in ("PATH", "HOME", "TMPDIR")}
     passed["RETRY_SECONDS"] = "2"
     env_file.write_text("".join(f"{name}={value}\n" for name, value in passed.items()), encoding="utf-8")
-    trouble = tmp_path / "trouble"
+    trouble = folder / "trouble"
     trouble.mkdir()
-    python = tmp_path / "python"
-    python.write_text(
-        f'#!/bin/bash\nexec {sys.executable} {Path(__file__).with_name("troubled.py")} {trouble} "$@"\n'
-    )
+    python = folder / "python"
+    troubled = Path(__file__).with_name("troubled.py")
+    python.write_text(f'#!/bin/bash\nexec {sys.executable} {troubled} {trouble} "$@"\n')
     python.chmod(0o755)
-    home = tmp_path / "airflow"
+    home = folder / "airflow"
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     env = build_env(
         home,
-        AIRFLOW__CORE__EXECUTOR="LocalExecutor",
         AIRFLOW__CORE__PARALLELISM="2",
         AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION="False",
         AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS="True",
@@ -195,15 +197,16 @@ def airflow(way: Way, tmp_path: Path) -> Iterator[Airflow]:  # noqa: F811
         AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL="300",
         RECORD_SERVICES_RUNNER="local",
         RECORD_SERVICES_PYTHON=str(python),
-        RECORD_SERVICES_ENV_FILE=str(tmp_path / "{app}.env"),
+        RECORD_SERVICES_ENV_FILE=str(folder / "{app}.env"),
         RECORD_SERVICES_RETRIES="0",
         RECORD_SERVICES_ON_FAILURE="tests.airflow.callback.note",
         SERVICES_CONFIG=str(way.config),
         PYTHONPATH=str(ROOT),
-        NOTED=str(tmp_path / "noted"),
+        NOTED=str(folder / "noted"),
+        **more,
     )
     run_cli(env, "db", "migrate")
-    pools = tmp_path / "pools.json"
+    pools = folder / "pools.json"
     made = subprocess.run(
         [BIN / "python", ROOT / "dags" / "make_pools.py"], env=env, capture_output=True, check=True
     )
@@ -211,12 +214,23 @@ def airflow(way: Way, tmp_path: Path) -> Iterator[Airflow]:  # noqa: F811
     with contextlib.ExitStack() as stack:
         start(stack, env, home, "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
         start(stack, env, home, "dag-processor")
+        for words in workers:
+            start(stack, env, home, *words)
         run_cli(env, "pools", "import", str(pools))
         start(stack, env, home, "scheduler")
         running = Airflow(url, home, env, trouble)
         running.until(lambda: _ask_health(url), ("healthy",), "the API server")
         running.token = running.call("GET", "/auth/token")["access_token"]
         yield running
+
+
+def configure(path: Path) -> None:
+    """Give the work orders a schedule, and the signals shards."""
+    text = path.read_text(encoding="utf-8")
+    for title, more in (("Work orders", '"schedule": "@daily"'), ("Traffic signals", '"shards": 2')):
+        assert f'"description": "{title}' in text
+        text = text.replace(f'"description": "{title}', f'{more}, "description": "{title}')
+    path.write_text(text, encoding="utf-8")
 
 
 def _ask_health(url: str) -> str:
@@ -241,7 +255,7 @@ def run_cli(env: dict[str, str], *words: str) -> str:
 
 def start(stack: contextlib.ExitStack, env: dict[str, str], home: Path, *words: str) -> None:
     """Start one of Airflow's processes; it ends with the stack, and its children with it."""
-    out = stack.enter_context((home / f"{words[0]}.out").open("wb"))
+    out = stack.enter_context((home / f"{'-'.join(words[:1] + words[-1:])}.out").open("wb"))
     child = subprocess.Popen(
         [BIN / "airflow", *words],
         env=env,

@@ -78,6 +78,27 @@ def test_dags__one_run_at_a_time_with_retries(bag: Bag, tmp_path: Path) -> None:
     assert "'--since-last --full-every @monthly'" in dags["city_assets.object_2"]["tasks"]["load"]["command"]
 
 
+@pytest.mark.parametrize("runner", ["local", "docker-operator"])
+def test_dags__shards(bag: Bag, tmp_path: Path, runner: str) -> None:
+    """A container in shards is mapped over them; what else reads its app takes the whole pool."""
+    app = {"object_1": {"shards": 3}, "object_2": {}}
+    found = bag(
+        SERVICES_CONFIG=write(tmp_path, {"app": app}),
+        RECORD_SERVICES_RUNNER=runner,
+        RECORD_SERVICES_ENV_FILE="/etc/{app}.env",
+    )
+    assert found["errors"] == []
+    tasks = found["dags"]["app.object_1"]["tasks"]
+    assert {name: (task["mapped"], task["pool_slots"]) for name, task in tasks.items()} == {
+        "metadata": (False, 3),
+        "shards": (False, 1),
+        "load_shard": (True, 1),
+        "load": (False, 3),
+        "outcome": (False, 1),
+    }
+    assert found["dags"]["app.object_2"]["tasks"]["load"]["pool_slots"] == 3
+
+
 def test_dags__empty_configuration(bag: Bag, tmp_path: Path) -> None:
     """No container is no DAG, and no error."""
     assert bag(SERVICES_CONFIG=write(tmp_path, {})) == {"errors": [], "dags": {}}

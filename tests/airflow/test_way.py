@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.airflow.conftest import DAG, Airflow
-from tests.scripts.conftest import WORK_ORDERS, Way
+from tests.scripts.conftest import APP, SIGNALS, WORK_ORDERS, Way
 
 GREEN = dict.fromkeys(("metadata", "load", "publish_socrata", "publish_agol", "outcome"), "success")
+OTHER = f"{APP}.{SIGNALS}"
 
 
 def test_way__edit_failure_heal_and_refusal(airflow: Airflow, way: Way, tmp_path: Path) -> None:
@@ -21,6 +22,8 @@ def test_way__edit_failure_heal_and_refusal(airflow: Airflow, way: Way, tmp_path
     first = airflow.call("GET", listed)["dag_runs"][0]
     assert first["run_type"] == "scheduled"
     run = first["dag_run_id"]
+    # Beside it the first load of the signals, in shards.
+    other = airflow.trigger(OTHER)
     assert airflow.wait(run) == "success", airflow.states(run)
     assert airflow.states(run) == GREEN
     assert way.documents(WORK_ORDERS) == way.source(WORK_ORDERS)
@@ -31,6 +34,12 @@ def test_way__edit_failure_heal_and_refusal(airflow: Airflow, way: Way, tmp_path
     assert pools["load"] == "knack_traffic-operations" and pools["publish_socrata"] == "socrata_work-ordr"
     summary = airflow.xcom(run, "load")
     assert (summary["script"], summary["inserted"], summary["since"]) == ("records_to_postgrest", 160, None)
+
+    assert airflow.wait(other, OTHER) == "success", airflow.states(other, OTHER)
+    assert airflow.states(other, OTHER) == {**GREEN, "shards": "success", "load_shard": "success"}
+    assert airflow.xcom(other, "shards", OTHER) == ["1/2", "2/2"]
+    assert way.documents(SIGNALS) == way.source(SIGNALS)
+    assert way.dataset(SIGNALS).keys() == way.source(SIGNALS).keys()
 
     # 2. An edit, while Socrata is away: ArcGIS has it, one task is red.
     record_id = min(way.source(WORK_ORDERS))
@@ -57,8 +66,11 @@ def test_way__edit_failure_heal_and_refusal(airflow: Airflow, way: Way, tmp_path
 
     # 4. A record that ArcGIS refuses, and a load that says that it refused some: neither is green, all goes on.
     way.knack.edit_record(WORK_ORDERS, record_id, {title: "q" * 5000})
-    (airflow.trouble / "records_to_postgrest.exit").write_text("3")
+    (airflow.trouble / f"records_to_postgrest.{WORK_ORDERS}").write_text("3")
     run = airflow.trigger(full=True)
+    signal = min(way.source(SIGNALS))
+    way.knack.edit_record("object_12", signal, {way.city.key("object_12", "Signal Name"): "Main St"})
+    other = airflow.trigger(OTHER)
     assert airflow.wait(run) == "failed"
     assert airflow.states(run) == {**GREEN, "load": "skipped", "publish_agol": "skipped", "outcome": "failed"}
     tasks = airflow.tasks(run)
@@ -70,6 +82,12 @@ def test_way__edit_failure_heal_and_refusal(airflow: Airflow, way: Way, tmp_path
     assert "load 2, publish_agol 1" in airflow.log(run, "outcome")
     noted = (tmp_path / "noted").read_text(encoding="utf-8").splitlines()
     assert len(noted) == 2 and f"{DAG} outcome: Done, but records were refused" in noted[1]
+
+    # No full load of the signals was due: no shard ran, what changed was loaded and published.
+    assert airflow.wait(other, OTHER) == "success", airflow.states(other, OTHER)
+    assert airflow.states(other, OTHER) == {**GREEN, "shards": "success", "load_shard": "skipped"}
+    assert airflow.xcom(other, "load", OTHER)["updated"] == 1
+    assert way.dataset(SIGNALS)[signal]["signal_name"] == "Main St"
 
     # 5. Nothing secret, and nothing of a record, is in what Airflow keeps.
     secrets = [

@@ -1,4 +1,4 @@
-"""troubled.py FOLDER SCRIPT FLAGS...: runs a script; where FOLDER has `<script>.exit`, ends as that file says."""
+"""troubled.py FOLDER SCRIPT FLAGS...: runs one, and ends as FOLDER's `<script>.<container>` says if it is there."""
 
 import json
 import subprocess
@@ -7,7 +7,8 @@ from pathlib import Path
 
 folder, script, *flags = sys.argv[1:]
 done = subprocess.run([sys.executable, script, *flags], stdout=subprocess.PIPE, text=True, check=False)
-order = Path(folder, f"{Path(script).stem}.exit")
+container = flags[flags.index("-c") + 1] if "-c" in flags else ""
+order = Path(folder, f"{Path(script).stem}.{container}")
 if done.returncode == 0 and order.exists():
     summary = json.loads(done.stdout.splitlines()[-1])
     sys.stdout.write(json.dumps({**summary, "status": "partial", "rejected": 2}) + "\n")

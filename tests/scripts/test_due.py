@@ -33,11 +33,23 @@ def test_load__full_when_due(way: Way) -> None:
     assert way.run(*flags).summary["since"] is not None
 
 
+def test_load__says_what_is_due(way: Way) -> None:
+    """With --due nothing is loaded and no run is kept; the last line says whether a full run is due."""
+    flags = ("records_to_postgrest", "-c", SIGNALS, "--since-last", "--full-every", "@weekly", "--due")
+    assert way.run(*flags).summary["due"] == 1
+    assert way.runs() == []
+    way.load(SIGNALS)
+    way.knack.requests.clear()
+    done = way.run(*flags)
+    assert (done.code, done.summary["due"], way.knack.requests) == (0, 0, [])
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
         (("--full-every", "@weekly"), "goes with --since-last"),
         (("--since-last", "--full-every", "often"), "'often'"),
+        (("--since-last", "--due"), "--due asks what --full-every would do"),
     ],
 )
 def test_load__wrong_flags(way: Way, flags: tuple[str, ...], said: str) -> None:

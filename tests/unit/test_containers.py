@@ -151,6 +151,10 @@ def test_find_container__unknown_names() -> None:
         ("socrata_resource_id", 7),
         ("no_replace_socrata", "yes"),
         ("no_replace_socrata", 1),
+        ("shards", 0),
+        ("shards", "4"),
+        ("shards", True),
+        ("shards", 101),
         ("append_timestamps_socrata", "published"),
         ("append_timestamps_socrata", {"key": ""}),
         ("append_timestamps_socrata", {"key": ":updated_at"}),
@@ -173,6 +177,13 @@ def test_find_container__wrong_values(key: str, value: Any) -> None:
     if key != "dev":
         with pytest.raises(ConfigError, match=rf"a/c \(dev\): {key} is "):
             find({"dev": {key: value}})
+
+
+def test_find_container__a_form_has_no_shards() -> None:
+    """A form's feed is one walk, which shards could not share."""
+    config: dict[str, Any] = {"knack": {}, "odk": {"survey": {"trees": {"shards": 2}}}}
+    with pytest.raises(ConfigError, match="one walk"):
+        containers.find_container(config, "survey", "trees", "prod", ("odk",))
 
 
 def test_find_container__dev_in_dev() -> None:

@@ -114,6 +114,47 @@ def test_plan_pools__one_writer_each() -> None:
     assert used <= pools.keys()
 
 
+def test_plan_steps__shards() -> None:
+    """A container in shards asks what is due, has a task for each shard, and one that closes the round or loads what
+    changed; shards share the app's pool, everything else that reads the app takes all of it."""
+    found = steps(make({"shards": 4, "socrata_resource_id": "abcd-1234"}))
+    assert {name: step.after for name, step in found.items()} == {
+        "metadata": (),
+        "shards": ("metadata",),
+        "load_shard": ("shards",),
+        "load": ("load_shard",),
+        "publish_socrata": ("load",),
+    }
+    assert [name for name, step in found.items() if step.whatever_before] == ["shards"]
+    assert {name: step.slots for name, step in found.items() if step.pool == "knack_app"} == {
+        "metadata": 4,
+        "load_shard": 1,
+        "load": 4,
+    }
+    other = plan.plan_steps(make({}), slots=4)
+    assert {step.slots for step in other} == {4}
+    pools = plan.plan_pools([make({"shards": 4}), make({}, name="c2")])
+    assert [(pool.name, pool.slots) for pool in pools] == [("knack_app", 4)]
+    assert commands.build_flags(found["shards"]).endswith("--since-last --full-every @weekly --due")
+    assert commands.build_flags(found["load_shard"]).endswith("--shard {{ task.shard }} --round {{ run_id }}")
+
+
+def test_plan_steps__shards_without_full_runs() -> None:
+    """Where no full run is ever due, there is nothing to share."""
+    assert list(steps(make({"shards": 4, "schedule": {"full": "", "metadata": ""}}))) == ["load"]
+
+
+def test_list_containers__of_some_apps() -> None:
+    """The DAGs of one app do not fail for what is wrong with another's containers."""
+    config: dict[str, Any] = {
+        "knack": {"a": {"c1": {}}, "b": {"c2": {"schedul": "5m"}}},
+        "odk": {"c": {"c3": {}}},
+    }
+    assert [one.where for one in plan.list_containers(config, "prod", ["a", "c"])] == ["a/c1", "c/c3"]
+    with pytest.raises(ConfigError, match="b/c2 has an unknown setting 'schedul'"):
+        list(plan.list_containers(config, "prod"))
+
+
 def test_refuse_twins() -> None:
     """Two containers whose DAGs would have one name are refused, both named."""
     twins = [make({}, name="form a"), make({}, name="form_a")]
