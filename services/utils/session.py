@@ -76,6 +76,12 @@ def limit_patience(seconds: float) -> None:
     _patience_s = seconds
 
 
+def limit_waiting(seconds: float) -> None:
+    """Let no answer be waited for longer than this by this process, whatever time-outs a system has."""
+    global _longest_s
+    _longest_s = min(_longest_s, seconds)
+
+
 def ask_before_writes(may_write: Callable[[], None] | None) -> None:
     """Have this called before every request of this process that may change something; what it raises stops it.
 

@@ -10,7 +10,7 @@ import pytest
 from dev.simulators.odk import OdkSimulator
 from dev.simulators.s3 import S3Simulator
 from services.utils.postgrest import mint_token
-from tests.scripts.conftest import APP, DATASETS, LAYERS, SERVICE, SIGNALS, Done, Way
+from tests.scripts.conftest import APP, DATASETS, LAYERS, SERVICE, SIGNALS, WORK_ORDERS, Done, Way
 
 SOCRATA = f"dataset {DATASETS[SIGNALS]}"
 
@@ -115,6 +115,16 @@ def test_check__a_system_that_is_down(quick: Way) -> None:
     assert errors[1].startswith("error    ArcGIS Online")
     done = check(quick, KNACK_API_URL=nowhere, PGREST_ENDPOINT=nowhere, SOCRATA_PASSWORD="wrong")
     assert [line.split()[1] for line in read_lines(done, "error")] == ["the", "Knack", "Socrata"], done.stdout
+    (line,) = read_lines(check(quick, "-c", WORK_ORDERS, KNACK_API_KEY="wrong"), "error")
+    assert "KNACK_API_KEY is not this application's key" in line
+
+
+def test_check__a_system_that_hangs(quick: Way) -> None:
+    """One that takes a request and never answers does not keep the check from its end."""
+    quick.agol.faults.add("hang", times=None, seconds=30.0)
+    done = check(quick, "-c", SIGNALS)
+    (line,) = read_lines(done, "error")
+    assert line.startswith("error    ArcGIS Online") and "no answer in time" in line, done.stdout
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,16 @@ def test_set_testing__no_answer_is_waited_for_longer(yes: _Yes, quick: None) -> 
     assert yes.count() == 1, "the hanging one has not been answered yet"
 
 
+def test_limit_waiting__only_ever_shortens(yes: _Yes, quick: None) -> None:
+    """No answer is waited for longer than the process allows; allowing more afterwards changes nothing."""
+    session.set_testing(0.01)
+    session.limit_waiting(0.2)
+    session.limit_waiting(60.0)
+    yes.faults.add("slow", seconds=3.0)
+    assert _open(yes).request("GET", "/", repeatable=True).status_code == 200
+    assert yes.count() == 1, "the hanging one has not been answered yet"
+
+
 def test_rate_limiter__keeps_its_pace_in_testing(quick: None) -> None:
     """Ten a second are a thousand a second at a hundredth, and never all at once."""
     limiter = session.RateLimiter(10)

@@ -37,6 +37,7 @@ def check_online(chosen: Sequence[Container], report: Report) -> None:
     report.online = True
     if not env.get("RETRY_SECONDS"):
         session.limit_patience(PATIENCE_S)
+    session.limit_waiting(PATIENCE_S)
     sound = [container for container in chosen if container.where not in wrong]
     usable = {system for system in list_systems(sound) if _is_set(system)}
     asker = Asker(report, usable)
