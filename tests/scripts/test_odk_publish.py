@@ -379,7 +379,7 @@ def test_publish__what_happens_to_submissions(published: Park) -> None:
 
 
 def test_publish__new_version(published: Park) -> None:
-    """A new version's fields are published, a field that was taken out empties its column, nothing stops."""
+    """A new version's fields are published, the column of one that was taken out keeps what it holds and is named."""
     park = published
     fields = [("species", "string"), ("site/height", "string"), ("site/place", "geopoint")]
     park.central.publish_version(
@@ -387,10 +387,13 @@ def test_publish__new_version(published: Park) -> None:
     )
     park.central.clock.advance(60)
     park.load("--since-last")
-    summary = park.do("records_to_socrata", "trees", "--since-last")
-    assert summary["read"] == 3
+    before = park.dataset("tree-tree")["uuid:oak"]
+    done = park.run("records_to_socrata", "trees", "--since-last")
+    assert (done.code, done.summary["read"]) == (0, 3), done.stderr
     row = park.dataset("tree-tree")["uuid:oak"]
     assert (row["species"], row["site_height"]) == ("oak", "7.5")
+    assert row["planted"] == before["planted"]
+    assert "column planted gets no more values, and keeps what it holds: its field planted" in done.stderr
     refused = park.run("records_to_socrata", "leaves")
     assert refused.code == 2 and "no repeat 'branch/leaf'; there is: branch" in refused.stderr
     assert set(park.dataset("leaf-leaf")) == OAK_LEAVES
