@@ -207,6 +207,19 @@ def test_repair__is_braked(world: World) -> None:
     assert done.code == 0 and set(world.places(WORK_ORDERS).layer) == set(ids[len(ids) // 2 :])
 
 
+def test_repair__failed_and_nothing_left_to_do(world: World) -> None:
+    """Where somebody else mended what a repair could not, the next one finds nothing and the ledger says ok."""
+    ids = sorted(world.source(WORK_ORDERS))
+    world.sql("update api.knack set deleted_at = now() where record_id = any (%s)", ids[: len(ids) // 2])
+    flags = ("-c", WORK_ORDERS, "--only", "agol", "--repair")
+    assert world.run("reconcile", *flags).code == 1
+    world.insist("records_to_agol", "-c", WORK_ORDERS, "--max-delete-pct", "60")
+    for _ in range(2):
+        assert world.run("reconcile", *flags).code == 0
+    mine = [run["status"] for run in world.ledger() if run["script"] == "reconcile"]
+    assert mine == ["failed", "ok"]
+
+
 def test_reconcile__refused_records_are_no_differences(world: World) -> None:
     """What a place does not take is told as refused, whether it does not fit or the server says no."""
     long, refused = sorted(world.source(WORK_ORDERS))[:2]

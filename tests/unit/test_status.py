@@ -85,6 +85,7 @@ def test_build_command__is_one_for_a_shell() -> None:
     """Names that a shell would take apart are quoted."""
     command = judge.build_command("records_to_agol", "a; rm -rf /", "$(x)", "prod")
     assert command == "python services/records_to_agol.py -a 'a; rm -rf /' -c '$(x)' -e prod --since-last"
+    assert judge.build_command("reconcile", "a", "c", "").endswith("reconcile.py -a a -c c --repair")
 
 
 def test_advise__by_what_the_line_says() -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from services.utils import ledger, loading
+from services.utils import ledger, loading, runs
 from services.utils.cli import Args, Summary
 from services.utils.differences import KINDS, Differences
 from services.utils.errors import ConfigError, ServiceError
@@ -115,6 +115,8 @@ def reconcile(places: Sequence[Place], args: Args, *, shown: int, mend: bool) ->
     yield before
     if not (mend and before.differs):
         _keep(places, before)
+        if mend:
+            _settle(places, before, args)
         return
     after = Report(None, [])
     changed = False
@@ -132,7 +134,28 @@ def reconcile(places: Sequence[Place], args: Args, *, shown: int, mend: bool) ->
         after.repaired.add(counts)
     _compare(places, after, shown)
     _keep(places, after)
+    _settle(places, after, args)
     yield after
+
+
+def _settle(places: Sequence[Place], report: Report, args: Args) -> None:
+    """Where a repair had failed and everything agrees now, let the ledger say so."""
+    try:
+        standings = ledger.read_standings(
+            places[0].store.postgrest, app=args.app_name, container=args.container, env=args.env
+        )
+        unsettled = {
+            standing.destination
+            for standing in standings
+            if standing.script == args.script and standing.state not in ("ok", "partial", "running")
+        }
+        for place, finding in zip(places, report.findings):
+            if place.destination in unsettled and finding.error is None and not finding.differs:
+                with runs.record_run(place.store.postgrest, args, place.destination) as run:
+                    run.moves_watermark = run.sees_all = False
+                    run.counts = Counts(read=finding.held, unchanged=finding.held)
+    except ServiceError as error:
+        log.warning("the ledger does not know that an earlier repair is done: %s", error)
 
 
 def _compare(places: Sequence[Place], report: Report, shown: int) -> None:

@@ -121,6 +121,9 @@ def build_command(script: str, app: str, container: str, env: str) -> str:
         words += ["-e", env]
     if script in INCREMENTAL:
         words.append("--since-last")
+    if script == "reconcile":
+        # What stands in the ledger was a repair.
+        words.append("--repair")
     return " ".join(map(shlex.quote, words)) if script and app else ""
 
 
