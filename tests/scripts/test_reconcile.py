@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -372,3 +373,19 @@ def test_repair__killed_and_run_again(published: tuple[World, Kept], world: Worl
         assert (again.code, read_differences(again)) == (0, {}), (number, again)
         assert world.places(WORK_ORDERS) == good, number
         assert "running" not in {run["status"] for run in world.ledger()}
+
+
+def test_repair__stopped(world: World) -> None:
+    """Told to stop while it compares or repairs, it says so in one line and, if it had begun one, closes its run."""
+    good = damage_all(world, WORK_ORDERS)
+    ends = []
+    for number in (8, 40, 70):
+        before = len(world.ledger())
+        killer = Killer(world, lambda: None, number, number=signal.SIGTERM)
+        done = killer.run("reconcile", "-c", WORK_ORDERS, "--repair")
+        assert killer.killed and (done.code, done.summary["status"]) == (1, "stopped"), (number, done)
+        assert len(done.errors) == 1 and "Traceback" not in done.stderr
+        ends += [run["status"] for run in world.ledger()[before:]]
+    assert set(ends) <= {"stopped", "ok"} and "stopped" in ends
+    assert world.run("reconcile", "-c", WORK_ORDERS, "--repair").code == 0
+    assert world.places(WORK_ORDERS) == good
