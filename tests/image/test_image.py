@@ -14,7 +14,7 @@ import pytest
 from dev import stack as stacks
 from dev.simulators.city import build_city
 from dev.simulators.knack import KnackSimulator
-from tests.image.replay import ROOT, Image, build, read_stages
+from tests.image.replay import ROOT, TEMPORARY, Image, build, read_stages
 
 SCRIPTS = sorted(
     path.stem for path in (ROOT / "services").glob("*.py") if "run_script" in path.read_text(encoding="utf-8")
@@ -93,6 +93,16 @@ def test_image__loads_and_finds_its_user(
         done = image.run("services/records_to_postgrest.py", "-a", "town", "-c", "object_31", env=env)
         assert done.returncode == 0, done.stderr
         assert clean_store.execute("select count(*) from api.knack")[0][0] == 4
+    # The page's templates and what fills them are in the image.
+    page = f"{TEMPORARY}/status.html"
+    show = (
+        f"import os, runpy, sys; sys.argv[1:] = ['--html', {page!r}]\n"
+        "try: runpy.run_path('services/status.py', run_name='__main__')\n"
+        f"except SystemExit as end: print(end.code, open({page!r}).read().count('town/object_31')); os.unlink({page!r})"
+    )
+    done = image.run("-c", show, env=env)
+    code, _, told = done.stdout.splitlines()[-1].partition(" ")
+    assert code == "0" and int(told) > 2, done.stderr
 
 
 def test_image__nothing_else_can_be_written(image: Image) -> None:
