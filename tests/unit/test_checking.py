@@ -252,3 +252,13 @@ def test_script__exit_codes_and_summary(tmp_path: Path) -> None:
     summary = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, summary["status"], summary["warnings"]) == (0, "ok", 1)
     assert run_check(tmp_path, "-a", "town").returncode == 2
+
+
+def test_script__a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    """A file that is no configuration is what is told, also where an app is named that might stand in it."""
+    (tmp_path / "knack.py").write_text("CONFIG = {", encoding="utf-8")
+    for flags in ((), ("-a", "city"), ("-c", "object_1")):
+        done = run_check(tmp_path, *flags)
+        assert done.returncode == 2
+        (line, _) = done.stdout.splitlines()
+        assert line.startswith("error    configuration: config/knack.py cannot be read"), done.stderr

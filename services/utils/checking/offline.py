@@ -30,13 +30,16 @@ def choose_containers(
 ) -> list[Container]:
     """The containers that the flags name ("" is any), as far as their settings are right.
 
-    The report gets what is wrong with these.
+    The report gets what is wrong with these. If it has findings already, of files that cannot be read, none need be
+    found.
     Raises: ConfigError if there is none, with the nearest names.
     """
+    if app and report.findings and not any(app in config[system] for system in SYSTEMS):
+        return []
     if app:
         find_app(config, app, container_id, SYSTEMS)
     chosen = _build_containers(config, environment, report, app, container_id)
-    if container_id and not chosen:
+    if container_id and not chosen and not report.findings:
         raise ConfigError(
             f"No app has a container {container_id!r}. Nothing was checked. Name its app with -a."
         )
