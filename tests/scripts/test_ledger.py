@@ -152,12 +152,20 @@ def test_status__a_repeat_waits_for_its_form(way: Way) -> None:
 
 
 def test_status__without_a_configuration(way: Way) -> None:
-    """Where the configuration cannot be read a line says so, and all that the store knows is shown."""
+    """Where the configuration cannot be read a line says so, and all that the store knows is shown; what it does not
+    name is no alarm, what it names wrongly is."""
     way.load(SIGNALS)
     done = show(way, "--json", SERVICES_CONFIG=str(way.config / "nowhere"))
     whole = json.loads(done.stdout)
     assert done.code == 0 and "schedules are not known" in done.stderr and "No knack.py" in whole["note"]
     assert whole["containers"][0]["alive"] == len(way.source(SIGNALS))
+    (way.config / "knack.py").write_text("CONFIG = {}", encoding="utf-8")
+    found = json.loads(show(way, "--json").stdout)["containers"]
+    assert [(one["tone"], one["note"][:9]) for one in found] == [("good", "It is not")]
+    wrong = {APP: {SIGNALS: {"layer": 1}}}
+    (way.config / "knack.py").write_text(f"CONFIG = {wrong}", encoding="utf-8")
+    found = json.loads(show(way, "--json").stdout)["containers"]
+    assert found[0]["tone"] == "warn" and "unknown setting 'layer'" in found[0]["note"]
 
 
 def test_purge__waits_for_every_destination(way: Way) -> None:

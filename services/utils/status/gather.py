@@ -15,7 +15,7 @@ from services.utils.ledger import Standing
 from services.utils.postgrest import PostgREST
 from services.utils.schedules import Schedule
 from services.utils.status import judge
-from services.utils.status.report import ContainerReport, Line, Report, find_worst
+from services.utils.status.report import NOT_CONFIGURED, ContainerReport, Line, Report, find_worst
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +128,11 @@ def _find_app_schedules(config: Config) -> dict[str, Schedule]:
 
 
 def _find_settings(config: Config, key: _Key) -> Container | str:
-    """A container's settings; or what is wrong with them, "" for what is no container."""
+    """A container's settings; or why there are none, "" for what is no container."""
     if not key.container:
         return ""
+    if not any(key.container in config.get(system, {}).get(key.app, {}) for system in SYSTEMS):
+        return NOT_CONFIGURED
     try:
         return find_container(config, key.app, key.container, key.env, SYSTEMS)
     except ConfigError as error:
@@ -173,7 +175,7 @@ def _build_container(
         never = [script for script in _list_scripts(settings) if script not in {s.script for s in standings}]
         one.lines += [_build_line(None, settings, schedule, now, script) for script in never]
     one.lines.sort(key=lambda line: (_ORDER.get(line.script, len(_ORDER)), line.destination))
-    one.tone = find_worst([line.tone for line in one.lines])
+    one.tone = find_worst([line.tone for line in one.lines] + ["warn"] * one.is_wrong)
     return one
 
 

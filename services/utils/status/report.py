@@ -13,6 +13,8 @@ from services.utils.records import Counts
 
 # How a thing stands, the worst first: somebody must act; look at it by day; at work; in order; nothing to say.
 TONES = ("bad", "warn", "busy", "good", "idle")
+# A container that has run, of which the configuration that was read says nothing: perhaps another machine's does.
+NOT_CONFIGURED = "It is not in the configuration that was read: only its ages are shown."
 
 
 class Line(msgspec.Struct):
@@ -88,7 +90,7 @@ class ContainerReport(msgspec.Struct):
 
     alive, tombstones, changed_at: of the documents in the store, None where the store's place is not known. counts:
     what each place held when they were last compared. full_at, full_read: the last load of everything, and how many
-    records the source had then. note: what is wrong with its configuration, "" for nothing.
+    records the source had then. note: why its settings are not known, "" where they are.
     """
 
     app: str
@@ -109,6 +111,11 @@ class ContainerReport(msgspec.Struct):
     counts: list[PlaceCount] = []
     lines: list[Line] = []
     drawing: Drawing | None = None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it is configured, but not rightly."""
+        return self.note not in ("", NOT_CONFIGURED)
 
     @property
     def name(self) -> str:

@@ -208,7 +208,7 @@ def _find_alarms(leaves: list[Leaf]) -> list[Alarm]:
         for line in leaf.one.lines:
             if line.tone in ("bad", "warn"):
                 alike.setdefault(_find_cause(leaf.one, line), []).append((leaf, line))
-        if leaf.one.note:
+        if leaf.one.is_wrong:
             alike.setdefault(("note", leaf.slug), []).append(
                 (leaf, Line("", "", "warn", "its configuration is not right"))
             )
