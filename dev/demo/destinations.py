@@ -9,6 +9,8 @@ from typing import Any
 from dev import stack as stacks
 from dev.demo.names import CONTAINERS, FORM, KNACK_APP, ODK_APP, TREES, find_container
 from dev.simulators.agol import AgolSimulator
+from dev.simulators.city.apps import make_metadata, make_object
+from dev.simulators.city.fields import make_field
 from dev.simulators.socrata import SocrataSimulator
 from services.utils import knack, odk
 from services.utils.knack import KnackApp, RowFormatter
@@ -86,6 +88,20 @@ def create(metadata: dict[str, Any], socrata: SocrataSimulator, agol: AgolSimula
             geometry="esriGeometryPoint" if container.item_type == "layer" else None,
             unique_key="id",
         )
+
+
+def build_register() -> dict[str, Any]:
+    """The metadata of a small Knack app that keeps a register of work orders."""
+    fields = [
+        make_field("field_1", "Number", "auto_increment"),
+        make_field("field_2", "Work Order", "short_text", unique=True),
+        make_field("field_3", "Title", "short_text"),
+        make_field("field_4", "State", "multiple_choice", format={"options": ["ASSIGNED", "CLOSED"]}),
+        make_field("field_5", "Opened", "date_time"),
+        make_field("field_6", "Signal", "short_text"),
+    ]
+    register = make_object("object_1", "work orders", fields, identifier="field_2", sort="field_1")
+    return make_metadata("Work Register", "samplecity", [register], [], {})
 
 
 def create_for_survey(store: stacks.Stack, socrata: SocrataSimulator, agol: AgolSimulator) -> None:

@@ -64,7 +64,20 @@ def _read_file(path: Path, complain: Complain) -> dict[str, dict[str, dict[str, 
         return {}
 
 
-def _find_literal(path: Path, where: str) -> ast.expr:
+def read_literal(path: Path, name: str) -> Any:
+    """The one literal that a configuration file gives a name, read as data; {} where there is no such file.
+
+    Raises: ConfigError if the file holds anything else.
+    """
+    if not path.is_file():
+        return {}
+    where = f"config/{path.name}"
+    value = _find_literal(path, where, name)
+    _refuse_repeated(value, where, raise_error)
+    return _evaluate(value, where, name)
+
+
+def _find_literal(path: Path, where: str, name: str = "CONFIG") -> ast.expr:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
     except OSError as error:
@@ -75,25 +88,20 @@ def _find_literal(path: Path, where: str) -> ast.expr:
         raise ConfigError(f"{where} cannot be read: {what} is not Python. Nothing was sent.") from error
     value: ast.expr | None = None
     for statement in tree.body:
-        if isinstance(statement, ast.Assign | ast.AnnAssign) and _names_config(statement) and value is None:
+        if isinstance(statement, ast.Assign | ast.AnnAssign) and _assigns(statement, name) and value is None:
             value = statement.value
         elif not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
             raise ConfigError(
-                f"{where}, line {statement.lineno}: only one CONFIG = {{...}} of literals may stand there; it is "
+                f"{where}, line {statement.lineno}: only one {name} = {{...}} of literals may stand there; it is "
                 "read as data, nothing in it is executed. Nothing was sent."
             )
     if value is None:
-        raise ConfigError(f"{where} has no CONFIG = {{...}}. Nothing was sent.")
+        raise ConfigError(f"{where} has no {name} = {{...}}. Nothing was sent.")
     return value
 
 
 def _read_literal(value: ast.expr, where: str) -> dict[str, dict[str, dict[str, Any]]]:
-    try:
-        config = ast.literal_eval(value)
-    except (ValueError, TypeError, MemoryError, RecursionError) as error:
-        raise ConfigError(
-            f"{where}: CONFIG must be literals only (no calls, names or arithmetic). Nothing was sent."
-        ) from error
+    config = _evaluate(value, where, "CONFIG")
     if not isinstance(config, dict) or not all(
         isinstance(app, str) and isinstance(held, dict) and all(isinstance(s, dict) for s in held.values())
         for app, held in config.items()
@@ -102,6 +110,15 @@ def _read_literal(value: ast.expr, where: str) -> dict[str, dict[str, dict[str, 
             f"{where}: CONFIG must be {{app name: {{container id: {{...}}}}}}. Nothing was sent."
         )
     return config
+
+
+def _evaluate(value: ast.expr, where: str, name: str) -> Any:
+    try:
+        return ast.literal_eval(value)
+    except (ValueError, TypeError, MemoryError, RecursionError) as error:
+        raise ConfigError(
+            f"{where}: {name} must be literals only (no calls, names or arithmetic). Nothing was sent."
+        ) from error
 
 
 def _refuse_repeated(value: ast.expr, where: str, complain: Complain) -> None:
@@ -120,6 +137,6 @@ def _refuse_repeated(value: ast.expr, where: str, complain: Complain) -> None:
                     seen.add(key.value)
 
 
-def _names_config(statement: ast.Assign | ast.AnnAssign) -> bool:
+def _assigns(statement: ast.Assign | ast.AnnAssign, name: str) -> bool:
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-    return any(isinstance(target, ast.Name) and target.id == "CONFIG" for target in targets)
+    return any(isinstance(target, ast.Name) and target.id == name for target in targets)

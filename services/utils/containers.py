@@ -38,7 +38,7 @@ _OLDER_SPELLINGS = {
     "location_field": "location_fields",
 }
 # What names a place outside: in dev each of them must be overridden before anything is published there.
-DESTINATION_KEYS = ("socrata_resource_id", "service_id", "attachments")
+DESTINATION_KEYS = ("socrata_resource_id", "service_id", "attachments", "dest_apps")
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,7 @@ class Container:
     service_id: str = ""
     layer_id: int | None = None
     item_type: str = "layer"
+    # {app: object key} of the Knack apps that it is copied to.
     dest_apps: Any = None
     # When it runs by itself; None where nobody said.
     schedule: Schedule | None = None
@@ -263,6 +264,8 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
         return None if value is None else int(value)
     if key == "attachments":
         _check_attachments(value, refuse)
+    if key == "dest_apps":
+        return _check_dest_apps(value, refuse)
     if key == "append_timestamps_socrata":
         column = value.get("key") if isinstance(value, dict) and len(value) == 1 else None
         if not isinstance(column, str) or not column or column.startswith(":"):
@@ -291,6 +294,20 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
     if key in _TEXTS and not isinstance(value, str):
         raise refuse("a text")
     return value
+
+
+def _check_dest_apps(value: Any, refuse: Callable[[str], ConfigError]) -> dict[str, str]:
+    """{app: object key}. Older configurations name a view too, under "container", which nobody reads."""
+    found = {}
+    for app, place in value.items() if isinstance(value, dict) else []:
+        settings = place if isinstance(place, dict) and set(place) <= {"object", "container"} else {}
+        named = settings.get("object") or settings.get("container")
+        if not isinstance(app, str) or not isinstance(named, str) or not re.fullmatch(r"object_\d+", named):
+            raise refuse('{"name of the app": {"object": "object_1"}}')
+        found[app] = named
+    if not found:
+        raise refuse('{"name of the app": {"object": "object_1"}}')
+    return found
 
 
 def _check_attachments(value: Any, refuse: Callable[[str], ConfigError]) -> None:

@@ -37,6 +37,18 @@ VARIABLES: tuple[Variable, ...] = (
         "this machine's share of the ten requests a second that Knack allows an app",
         default="10",
     ),
+    Variable("KNACK_APP_ID_SRC", "knack_copy", "app to app: the source's id, where KNACK_APP_ID is not it"),
+    Variable("KNACK_APP_ID_DEST", "knack_copy", "app to app: the destination's id", required=True),
+    Variable(
+        "KNACK_API_KEY_DEST",
+        "knack_copy",
+        "app to app: the destination's API key",
+        secret=True,
+        required=True,
+    ),
+    Variable(
+        "KNACK_API_URL_DEST", "knack_copy", "app to app: where the destination answers; default KNACK_API_URL"
+    ),
     Variable("ODK_BASE_URL", "odk_app", "where ODK Central answers", required=True),
     Variable("ODATA_USER", "odk", "e-mail of a Central user with the role Project Viewer", required=True),
     Variable("ODATA_PASS", "odk", "the user's password", secret=True, required=True),
@@ -92,6 +104,7 @@ VARIABLES: tuple[Variable, ...] = (
 )
 _URLS = (
     "KNACK_API_URL",
+    "KNACK_API_URL_DEST",
     "ODK_BASE_URL",
     "PGREST_ENDPOINT",
     "SOCRATA_URL",
@@ -109,6 +122,16 @@ class KnackSettings:
     api_key: str = field(repr=False)
     url: str
     requests_per_second: float = 10.0
+
+
+@dataclass(frozen=True)
+class KnackCopySettings:
+    """From which Knack app, into which one, and who writes there."""
+
+    source_app_id: str
+    app_id: str
+    api_key: str = field(repr=False)
+    url: str
 
 
 @dataclass(frozen=True)
@@ -188,6 +211,7 @@ class Settings:
     # 0: one round.
     sync_interval_s: int
     database_url: str = field(repr=False)
+    knack_copy: KnackCopySettings
 
 
 def get(name: str) -> str:
@@ -223,6 +247,8 @@ def load(systems: Iterable[str]) -> Settings:
     if "odk" in asked:
         asked.add("odk_app")
     missing = [v.name for v in VARIABLES if v.system in asked and v.required and not get(v.name)]
+    if "knack_copy" in asked and not (get("KNACK_APP_ID_SRC") or get("KNACK_APP_ID")):
+        missing.append("KNACK_APP_ID_SRC")
     wrong: list[str] = []
     if "store" in asked:
         missing += _missing_token()
@@ -285,6 +311,12 @@ def load(systems: Iterable[str]) -> Settings:
         ),
         int(get("SYNC_INTERVAL") or 0) if "sync" in asked else 0,
         get("DATABASE_URL"),
+        KnackCopySettings(
+            get("KNACK_APP_ID_SRC") or get("KNACK_APP_ID"),
+            get("KNACK_APP_ID_DEST"),
+            get("KNACK_API_KEY_DEST"),
+            (get("KNACK_API_URL_DEST") or get("KNACK_API_URL")).rstrip("/"),
+        ),
     )
 
 

@@ -61,6 +61,7 @@ def town(stack: stacks.Stack) -> Iterator[Town]:
     empty_tables(stack)
     with (
         KnackSimulator(city.metadata, city.records, rate_limit=None) as knack,
+        KnackSimulator(destinations.build_register(), {}, rate_limit=None) as register,
         OdkSimulator() as odk,
         SocrataSimulator() as socrata,
         AgolSimulator() as agol,
@@ -76,6 +77,9 @@ def town(stack: stacks.Stack) -> Iterator[Town]:
             "KNACK_APP_ID": knack.app_id,
             "KNACK_API_KEY": knack.api_key,
             "KNACK_API_URL": knack.url,
+            "KNACK_APP_ID_DEST": register.app_id,
+            "KNACK_API_KEY_DEST": register.api_key,
+            "KNACK_API_URL_DEST": register.url,
             "ODK_BASE_URL": odk.url,
             "ODATA_USER": odk.viewer,
             "ODATA_PASS": odk.viewer_password,

@@ -25,7 +25,7 @@ FULL = {
     "schedule": "0 * * * *",
     "fields": ["a", "b"],
     "exclude_fields": ("c",),
-    "dest_apps": {"other": {}},
+    "dest_apps": {"other": {"container": "view_7", "object": "object_3"}},
     "append_timestamps_socrata": {"key": "imported_at"},
     "dev": {"socrata_resource_id": "wxyz-9876", "service_id": "fedcba"},
 }
@@ -56,6 +56,7 @@ def test_find_container__every_setting() -> None:
     assert (found.layer_id, found.item_type, found.no_replace_socrata) == (0, "table", True)
     assert found.socrata_resource_id == "abcd-1234"
     assert found.dev_blocked == ()
+    assert found.dest_apps == {"other": "object_3"}
     assert found.append_timestamps_socrata == "imported_at"
     with pytest.raises(FrozenInstanceError):
         found.layer_id = 1
@@ -159,6 +160,10 @@ def test_find_container__unknown_names() -> None:
         ("append_timestamps_socrata", {"key": ""}),
         ("append_timestamps_socrata", {"key": ":updated_at"}),
         ("append_timestamps_socrata", {"key": "published", "zone": "UTC"}),
+        ("dest_apps", {}),
+        ("dest_apps", {"other": {}}),
+        ("dest_apps", {"other": {"object": "view_3"}}),
+        ("dest_apps", {"other": {"object": "object_3", "key": "field_1"}}),
         ("location_fields", {"field_1": 1}),
         ("location_fields", [1]),
         ("location_fields", [""]),
@@ -202,7 +207,7 @@ def test_find_container__dev_overrides() -> None:
     """dev lays its overrides over the rest; prod does not see them."""
     dev, prod = find(FULL, "dev"), find(FULL, "prod")
     assert (dev.socrata_resource_id, dev.service_id) == ("wxyz-9876", "fedcba")
-    assert dev.dev_blocked == ("attachments",) and prod.dev_blocked == ()
+    assert dev.dev_blocked == ("attachments", "dest_apps") and prod.dev_blocked == ()
     assert (prod.socrata_resource_id, prod.service_id) == ("abcd-1234", "0123456789abcdef")
     assert dev.scene_id == prod.scene_id == "scene_1"
 

@@ -19,6 +19,7 @@ CONFIG = {
             "service_id": "5161676e616c73000000000000000001",
             "layer_id": 1,
             "item_type": "table",
+            "dest_apps": {"work-register": {"object": "object_1"}},
         },
     },
 }

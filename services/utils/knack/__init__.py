@@ -1,5 +1,6 @@
-"""Knack: a source (fetch, metadata, rows)."""
+"""Knack: a source (fetch, metadata, rows), and a destination (copy, over handlers and write)."""
 
+from services.utils.knack.copy import copy_records, open_copy
 from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, find_place, open_source
 from services.utils.knack.metadata import (
     FieldDef,
@@ -29,6 +30,7 @@ __all__ = [
     "build_row_names",
     "compile_formatter",
     "connect",
+    "copy_records",
     "date_format",
     "find_addresses",
     "find_app",
@@ -39,6 +41,7 @@ __all__ = [
     "list_fields",
     "name_places",
     "open_app",
+    "open_copy",
     "open_source",
     "to_knack_date",
 ]

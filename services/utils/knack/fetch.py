@@ -7,6 +7,7 @@ zone, throttling, error texts labelled as HTML.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import email.utils
 import logging
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from services.utils.env import KnackSettings
-from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
+from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, ServiceError, SourceError
 from services.utils.hostlimiter import HostLimiter
 from services.utils.knack.metadata import KnackApp, open_app, to_knack_date
 from services.utils.rawjson import decode_raw
@@ -55,6 +56,7 @@ _REFUSALS = {
 }
 
 
+_VARIABLES = re.compile(r"\b(KNACK_APP_ID|KNACK_API_KEY)\b")
 _METADATA: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 
 
@@ -87,22 +89,30 @@ class Knack:
     """One Knack application's API, over kept-alive connections.
 
     per_second: this machine's share of the ten requests a second that Knack allows an app; all its processes
-    keep to it together.
+    keep to it together. names: the ending of the variables that hold app id and key ("_DEST"), for messages.
     """
 
     def __init__(
-        self, url: str, app_id: str, api_key: str = "", per_second: float = REQUESTS_PER_SECOND
+        self,
+        url: str,
+        app_id: str,
+        api_key: str = "",
+        per_second: float = REQUESTS_PER_SECOND,
+        *,
+        error: type[ServiceError] = SourceError,
+        names: str = "",
     ) -> None:
         self.app_id = app_id
+        self._names = names
         headers = {"X-Knack-Application-Id": app_id, "Accept": "application/json"}
         if api_key:
             headers["X-Knack-REST-API-Key"] = api_key
         self._http = HttpSession(
             url,
             "Knack",
-            SourceError,
+            error,
             headers=headers,
-            judge=_judge,
+            judge=self._judge,
             timeout_s=(10.0, 90.0),
             backoff=Backoff(attempts=8, factor_s=0.4, deadline_s=420.0),
             limiter=HostLimiter(f"knack {app_id}", per_second * MARGIN),
@@ -220,6 +230,48 @@ class Knack:
             raise SourceError(f"Knack gave something else when asked for the record {record_id}.")
         return body
 
+    def write(self, method: str, path: str, body: bytes, *, repeatable: bool) -> dict[str, Any]:
+        """Create (POST) or change (PUT) a record; gives it as Knack keeps it.
+
+        Raises: as the session does; OutcomeUnknown also where the answer is no record.
+        """
+
+        def judge(response: requests.Response) -> Judgement:
+            judgement = self._http.judge(response)
+            if judgement.verdict is not Verdict.OK:
+                return judgement
+            try:
+                self._id.decode(response.content)
+            except msgspec.DecodeError:
+                return Judgement(Verdict.UNKNOWN, "the answer is no record")
+            return OK
+
+        response = self._http.request(
+            method,
+            path,
+            data=body,
+            headers={"Content-Type": "application/json"},
+            repeatable=repeatable,
+            judge=judge,
+            what="one record",
+        )
+        self._note_quota(response)
+        record: dict[str, Any] = msgspec.json.decode(response.content)
+        return record
+
+    def _judge(self, response: requests.Response) -> Judgement:
+        judgement = self._judge_status(response)
+        if judgement.verdict is Verdict.OK and response.status_code == 200:
+            return judge_json(response)
+        return judgement
+
+    def _judge_status(self, response: requests.Response) -> Judgement:
+        judgement = _judge_status(response)
+        if not self._names:
+            return judgement
+        named = _VARIABLES.sub(rf"\1{self._names}", judgement.reason)
+        return dataclasses.replace(judgement, reason=named)
+
     def _note_quota(self, response: requests.Response) -> None:
         """Say once that the plan's requests for today are nearly used up, before they are."""
         limit = _number(response.headers.get("X-PlanLimit-Limit"))
@@ -240,7 +292,7 @@ class Knack:
 
         def judge(response: requests.Response) -> Judgement:
             nonlocal tries_empty, page, cut
-            judgement = _judge_status(response)
+            judgement = self._judge_status(response)
             if judgement.verdict is not Verdict.OK:
                 return judgement
             try:
@@ -396,13 +448,6 @@ def build_date_filter(app: KnackApp, container_id: str, field_key: str, since: d
             {"field": field_key, "operator": "is after", "value": value},
         ],
     }
-
-
-def _judge(response: requests.Response) -> Judgement:
-    judgement = _judge_status(response)
-    if judgement.verdict is Verdict.OK and response.status_code == 200:
-        return judge_json(response)
-    return judgement
 
 
 def _judge_status(response: requests.Response) -> Judgement:
