@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from services.utils import containers, env
+from services.utils.status.report import ContainerReport, Line
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -99,6 +100,16 @@ def test_readme__cures_equal_the_status_page() -> None:
     assert table[0].strip() == kept.read_text(encoding="utf-8").strip(), (
         "the README's table changed: copy it whole to services/utils/status/templates/cures.md"
     )
+
+
+def test_status_page__keys_equal_the_code() -> None:
+    """docs/status.md tells every key of a container and of a line in the JSON document, and no other."""
+    text = (ROOT / "docs" / "status.md").read_text(encoding="utf-8")
+    for title, struct in (("A container", ContainerReport), ("A line", Line)):
+        section = text.split(f"\n## {title}\n", 1)[1].split("\n## ", 1)[0]
+        cells = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+        told = [name for cell in cells for name in re.findall(r"`([^`]+)`", cell)]
+        assert sorted(told) == sorted(set(struct.__struct_fields__) - {"drawing"})
 
 
 def test_env_example__names_known_variables() -> None:
