@@ -34,6 +34,8 @@ _DRY = "Nothing was changed."
 class _Walk:
     """One walk over a source, noting what it saw of it on the way."""
 
+    cure = "Run again."
+
     def __init__(self, source: Source) -> None:
         self.pages = 0
         self.records = 0
@@ -59,8 +61,9 @@ class _Walk:
 
 @dataclass(frozen=True)
 class _Tally:
-    """What was seen of a source: by one walk, or by all shards. total: how many records it says it has."""
+    """What all shards saw of a source. total: how many records it says it has."""
 
+    cure = "Run the shards again, then the finishing call."
     pages: int
     records: int
     total: int
@@ -183,10 +186,11 @@ def finish_shards(
     stored = max(store.count_alive() - run.counts.inserted, 0)
     where = f"the store's {store.container_id}"
 
-    def check(wanted: int, removed: int) -> None:
-        guard.check(there=stored, wanted=wanted, removed=removed, where=where, error=SourceError, done=done)
+    def check(removed: int) -> None:
+        guard.check(
+            there=stored, wanted=tally.records, removed=removed, where=where, error=SourceError, done=done
+        )
 
-    check(tally.total, stored - tally.total)
     run.watermark = replace.delivered_to
     _check_complete(tally, store.container_id, A_FEW, done)
     found = store.find_missing(run.id, replace.replace_id)
@@ -200,7 +204,7 @@ def finish_shards(
         )
     missing = found.record_ids
     if missing:
-        check(tally.records, len(missing))
+        check(len(missing))
         if dry_run:
             run.counts.deleted = len(missing)
             return
@@ -212,7 +216,7 @@ def finish_shards(
             missing,
             lambda: store.find_missing(run.id, replace.replace_id).record_ids,
         )
-        check(tally.records, len(gone))
+        check(len(gone))
         run.counts.deleted = store.remove(run.id, gone)
 
 
@@ -255,7 +259,7 @@ def _check_complete(walk: _Walk | _Tally, container_id: str, a_few: int, done: s
     if short > a_few and walk.records < SEEN_AT_LEAST * walk.total:
         raise SourceError(
             f"The source says that {container_id} has {walk.total} records but gave {walk.records}: the answer "
-            f"is incomplete. {done} Run again."
+            f"is incomplete. {done} {walk.cure}"
         )
 
 

@@ -84,7 +84,7 @@ def test_kill_shard__at_every_request(halves: Halves, number: signal.Signals) ->
     """A shard that ends anywhere before its end counts as none; run again, and finished, all is there."""
     world = halves.world
     wanted = set(world.source(WORK_ORDERS))
-    for at in itertools.count(1, 1 if SOAK or number == signal.SIGKILL else 4):
+    for at in itertools.count(1, 1 if SOAK or number == signal.SIGKILL else 5):
         world.restore(halves.half)
         witness = Witness(world, "store", WORK_ORDERS, wanted)
         witness.look()
@@ -116,7 +116,7 @@ def test_kill_finish__at_every_request(halves: Halves, number: signal.Signals) -
     """A finishing call that ends anywhere has removed what is gone or nothing; run again, it ends well."""
     world = halves.world
     wanted = set(world.source(WORK_ORDERS))
-    for at in itertools.count(1, 1 if SOAK or number == signal.SIGKILL else 4):
+    for at in itertools.count(1, 1 if SOAK or number == signal.SIGKILL else 5):
         world.restore(halves.both)
         witness = Witness(world, "store", WORK_ORDERS, wanted)
         witness.look()
