@@ -27,7 +27,7 @@ from tests.scripts.conftest import APP, WORK_ORDERS, Way, city, way  # noqa: F40
 ROOT = Path(__file__).resolve().parents[2]
 BIN = ROOT / ".venv-airflow" / "bin"
 # A machine under load takes its time; nothing is judged by it.
-PATIENCE_S = 180
+PATIENCE_S = 600
 DAG = f"{APP}.{WORK_ORDERS}"
 _OVER = ("success", "failed")
 
@@ -86,6 +86,7 @@ class Airflow:
     folder: Path
     env: dict[str, str]
     trouble: Path
+    children: list[subprocess.Popen[bytes]]
     token: str = ""
 
     def call(self, method: str, path: str, **body: Any) -> Any:
@@ -112,6 +113,8 @@ class Airflow:
             found = look()
             if found in wanted:
                 return found
+            for child in self.children:
+                assert child.poll() is None, f"{child.args} ended; its words are in {self.folder}/*.out"
             time.sleep(0.3)
         pytest.fail(f"{what} is still {found!r}; {self.folder} has the logs")
 
@@ -212,13 +215,11 @@ def open_airflow(way: Way, folder: Path, *workers: tuple[str, ...], **more: str)
     )
     pools.write_bytes(made.stdout)
     with contextlib.ExitStack() as stack:
-        start(stack, env, home, "api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
-        start(stack, env, home, "dag-processor")
-        for words in workers:
-            start(stack, env, home, *words)
+        api = ("api-server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1")
+        children = [start(stack, env, home, *words) for words in (api, ("dag-processor",), *workers)]
         run_cli(env, "pools", "import", str(pools))
-        start(stack, env, home, "scheduler")
-        running = Airflow(url, home, env, trouble)
+        children.append(start(stack, env, home, "scheduler"))
+        running = Airflow(url, home, env, trouble, children)
         running.until(lambda: _ask_health(url), ("healthy",), "the API server")
         running.token = running.call("GET", "/auth/token")["access_token"]
         yield running
@@ -253,9 +254,11 @@ def run_cli(env: dict[str, str], *words: str) -> str:
     return done.stdout
 
 
-def start(stack: contextlib.ExitStack, env: dict[str, str], home: Path, *words: str) -> None:
+def start(
+    stack: contextlib.ExitStack, env: dict[str, str], home: Path, *words: str
+) -> subprocess.Popen[bytes]:
     """Start one of Airflow's processes; it ends with the stack, and its children with it."""
-    out = stack.enter_context((home / f"{'-'.join(words[:1] + words[-1:])}.out").open("wb"))
+    out = stack.enter_context((home / f"{words[0]}{len(list(home.glob('*.out')))}.out").open("wb"))
     child = subprocess.Popen(
         [BIN / "airflow", *words],
         env=env,
@@ -265,6 +268,7 @@ def start(stack: contextlib.ExitStack, env: dict[str, str], home: Path, *words: 
         start_new_session=True,
     )
     stack.callback(stop, child)
+    return child
 
 
 def stop(child: subprocess.Popen[bytes]) -> None:
