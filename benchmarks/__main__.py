@@ -8,7 +8,18 @@ import logging
 import os
 import sys
 
-QUESTIONS = ("load", "memory", "format", "incremental", "publish", "reading", "writing", "growth", "odk")
+QUESTIONS = (
+    "load",
+    "memory",
+    "format",
+    "incremental",
+    "publish",
+    "reading",
+    "writing",
+    "growth",
+    "replace",
+    "odk",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -12,6 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from dev.simulators.base import Answer, Request, Simulator
 
 ROWS = 1000
@@ -48,13 +50,19 @@ class PageServer(Simulator):
         return self._folder / f"page-{number}"
 
     def edit(self, every: int, fewer: int) -> None:
-        """Change all records of every so-manieth page by a byte, and take the last few records away."""
+        """Change all records of every tenth page, say, by a byte, and take the last few records away."""
         for number in range(every, self.pages + 1, every):
-            body = self._path(number).read_bytes()
-            self._path(number).write_bytes(body.replace(b'},{"id":"', b' },{"id":"')[:-1] + b" }")
-        kept = self._path(self.pages).read_bytes().split(b',{"id":"')[:-fewer]
-        self._path(self.pages).write_bytes(b',{"id":"'.join(kept))
+            # A space more at the end of each record.
+            self._rewrite(number, [record[:-1] + b" }" for record in self._split(number)])
+        self._rewrite(self.pages, self._split(self.pages)[:-fewer])
         self.records -= fewer
+
+    def _split(self, number: int) -> list[bytes]:
+        body = b"[" + self._path(number).read_bytes() + b"]"
+        return [bytes(record) for record in msgspec.json.decode(body, type=list[msgspec.Raw])]
+
+    def _rewrite(self, number: int, records: list[bytes]) -> None:
+        self._path(number).write_bytes(b",".join(records))
 
     def answer(self, request: Request) -> Answer:
         """A page from its file."""

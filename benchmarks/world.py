@@ -111,22 +111,26 @@ class World:
         )
         self.stack.execute("checkpoint")
 
+    def forget_runs(self) -> None:
+        """No run, so that the next one takes everything for the first time; the documents stay."""
+        self.stack.execute("truncate api.runs, api.rejects, api.load_pages restart identity cascade")
+
     def _read_servers(self) -> dict[str, float]:
         if not self._servers:
             self._servers = {
                 "simulators_s": [psutil.Process(self.simulators.pid)],
-                "postgrest_s": [_first(processes.find_postgrest(self.stack.postgrest_config))],
-                "postgres_s": [_first(processes.find_postgres(self.stack.data))],
+                "postgrest_s": [find_first(processes.find_postgrest(self.stack.postgrest_config))],
+                "postgres_s": [find_first(processes.find_postgres(self.stack.data))],
             }
-        return {name: sum(map(_count_cpu, held)) for name, held in self._servers.items()}
+        return {name: sum(map(count_cpu, held)) for name, held in self._servers.items()}
 
 
-def _first(found: Any) -> psutil.Process:
+def find_first(found: Any) -> psutil.Process:
     """The oldest of a server's processes, whose children the others are."""
     return min((psutil.Process(getattr(one, "pid", one)) for one in found), key=lambda one: one.create_time())
 
 
-def _count_cpu(process: psutil.Process) -> float:
+def count_cpu(process: psutil.Process) -> float:
     """CPU seconds of a process, of its children that live and of those that have ended."""
     times = process.cpu_times()
     total = times.user + times.system + times.children_user + times.children_system

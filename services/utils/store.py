@@ -204,7 +204,7 @@ class Store:
         counts = Counts()
         same = self._find_same(records) if compare and records else frozenset()
         counts.unchanged = len(same)
-        for batch in _split_batches({key: record for key, record in records.items() if key not in same}):
+        for batch in split_batches({key: record for key, record in records.items() if key not in same}):
             self._load_batch(batch, counts, on_reject)
         if run_id and records:
             body = msgspec.json.encode([{"run_id": run_id, "page": number, "record_ids": list(records)}])
@@ -230,7 +230,7 @@ class Store:
     ) -> None:
         what = f"{len(batch)} records of {self.container_id}"
         try:
-            kept = self.postgrest.send("load_documents", self._encode(batch), what, backoff)
+            kept = self.postgrest.send("load_documents", self.encode(batch), what, backoff)
         except RequestRefused as error:
             if not _concerns_document(error):
                 raise
@@ -309,7 +309,8 @@ class Store:
             return False
         return True
 
-    def _encode(self, batch: list[tuple[str, bytes]]) -> bytes:
+    def encode(self, batch: list[tuple[str, bytes]]) -> bytes:
+        """A body of documents as api.load_documents takes it."""
         # One join: the bytes of a record are copied once.
         head = {**self._container(), "record_ids": [record_id for record_id, _ in batch]}
         return _END.join([msgspec.json.encode(head), *(record for _, record in batch), b""])
@@ -569,9 +570,10 @@ def _read_kept(answer: Any) -> tuple[int, int]:
         return -1, 0
 
 
-def _split_batches(
+def split_batches(
     records: dict[str, bytes], rows: int = BODY_ROWS, size: int = BODY_BYTES
 ) -> Iterator[list[tuple[str, bytes]]]:
+    """Records in bodies, by number and bytes; a single large one goes alone."""
     batch: list[tuple[str, bytes]] = []
     filled = 0
     for record_id, record in records.items():

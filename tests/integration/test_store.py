@@ -39,7 +39,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies and pages are small, so that little data makes many."""
     for name, value in {"BODY_ROWS": 4, "READ_ROWS_FIRST": 3, "READ_ROWS_MOST": 5}.items():
         monkeypatch.setattr(store, name, value)
-    monkeypatch.setattr(store._split_batches, "__defaults__", (4, 4_000_000))
+    monkeypatch.setattr(store.split_batches, "__defaults__", (4, 4_000_000))
 
 
 @pytest.fixture

@@ -13,17 +13,19 @@ import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 import msgspec
-import requests
 
 from services.utils.errors import RequestFailed, RequestRefused, SourceError, Stopped
 from services.utils.filetypes import HEAD_BYTES
 from services.utils.odk.client import Central, form_path, judge
 from services.utils.odk.schema import Form
 from services.utils.session import OK, Backoff, HttpSession, Judgement, Verdict, Waits, judge_status, pause
+
+if TYPE_CHECKING:
+    import requests
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""How does the store's cost grow with what it holds?"""

@@ -1,0 +1,1 @@
+"""What does an ODK form with repeats cost?"""

@@ -1,0 +1,1 @@
+"""What do the triggers and the indexes cost a load?"""
