@@ -120,6 +120,20 @@ def test_status__says_since_when(way: Way) -> None:
     assert (old["tone"], old["latest"]["state"]) == ("idle", "failed")
 
 
+def test_status__names_the_app_copied_to(way: Way) -> None:
+    """A copy to another Knack app that failed is told with the command that names that app."""
+    config = {APP: {SIGNALS: {"dest_apps": {"one": {"object": "object_7"}, "two": {"object": "object_8"}}}}}
+    (way.config / "knack.py").write_text(f"CONFIG = {config}", encoding="utf-8")
+    way.stack.execute(
+        "insert into api.runs (script, app, container, env, destination, status, error, finished_at)"
+        " values ('records_to_knack', %s, %s, 'prod', 'knack:5f00/object_8', 'failed', 'no', now())",
+        (APP, SIGNALS),
+    )
+    lines = json.loads(show(way, "--json").stdout)["containers"][0]["lines"]
+    copy = next(line for line in lines if line["script"] == "records_to_knack")
+    assert copy["tone"] == "bad" and copy["command"].endswith(f"-c {SIGNALS} -e prod -dest two --since-last")
+
+
 def test_status__a_repeat_waits_for_its_form(way: Way) -> None:
     """A repeat's container has its form's documents: those that changed since its own watermark wait for it."""
     shipped = (ROOT / "dev" / "demo" / "config" / "odk.py").read_text(encoding="utf-8")

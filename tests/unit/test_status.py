@@ -85,6 +85,10 @@ def test_build_command__is_one_for_a_shell() -> None:
     """Names that a shell would take apart are quoted."""
     command = judge.build_command("records_to_agol", "a; rm -rf /", "$(x)", "prod")
     assert command == "python services/records_to_agol.py -a 'a; rm -rf /' -c '$(x)' -e prod --since-last"
+    command = judge.build_command("records_to_knack", "a", "object_1", "prod", "b")
+    assert command == "python services/records_to_knack.py -a a -c object_1 -e prod -dest b --since-last"
+    # Which app is not known: better no command than a wrong one.
+    assert judge.build_command("records_to_knack", "a", "object_1", "prod") == ""
     assert judge.build_command("reconcile", "a", "c", "").endswith("reconcile.py -a a -c c --repair")
 
 

@@ -87,10 +87,10 @@ def gather(
     found = sorted(reports.values(), key=lambda one: (one.app, one.container, one.env))
     configured = [(reports[key], one) for key, one in settings.items() if isinstance(one, Container)]
     _place_repeats(configured, found)
-    for one in found:
+    for key, one in reports.items():
         for line in one.lines:
             line.runs = runs.get((line.script, one.app, one.container, one.env, line.destination), [])
-            _finish(line, one, postgrest, all_rejects)
+            _finish(line, one, postgrest, all_rejects, _find_dest(line, settings.get(key)))
     _count_store(postgrest, found)
     for count in ledger.read_counts(postgrest, **narrowed):
         for one in found:
@@ -190,7 +190,8 @@ _ORDER = {
 def _list_scripts(settings: Container) -> list[str]:
     """The scripts that a container is configured for."""
     loads = [] if settings.repeat else ["records_to_postgrest"]
-    return loads + (["attachments_to_s3"] if settings.copies_media else []) + settings.publishers
+    copies = ["records_to_knack"] if settings.dest_apps and "dest_apps" not in settings.dev_blocked else []
+    return loads + (["attachments_to_s3"] if settings.copies_media else []) + settings.publishers + copies
 
 
 def _build_line(
@@ -236,12 +237,20 @@ def _is_retired(standing: Standing, settings: Container) -> bool:
     return standing.script in named and (named[standing.script] or "\0") not in standing.destination
 
 
-def _finish(line: Line, one: ContainerReport, postgrest: PostgREST, all_rejects: bool) -> None:
-    """What needs the runs too: the advice; and the list of refused records."""
+def _find_dest(line: Line, settings: Container | str | None) -> str:
+    """The app that a container is copied to, by the object that the ledger names; "" where that is not clear."""
+    named = settings.dest_apps or {} if isinstance(settings, Container) else {}
+    object_key = line.destination.rpartition("/")[2]
+    apps = [app for app, key in named.items() if object_key in ("", key)]
+    return apps[0] if len(apps) == 1 else ""
+
+
+def _finish(line: Line, one: ContainerReport, postgrest: PostgREST, all_rejects: bool, dest: str) -> None:
+    """What needs the runs too: the advice; and the list of refused records. dest: see `judge.build_command`."""
     if not line.cure:
         line.cure = judge.advise(line.latest, line.words, line.tone, line.error)
     if line.cure:
-        line.command = judge.build_command(line.script, one.app, one.container, one.env)
+        line.command = judge.build_command(line.script, one.app, one.container, one.env, dest)
         if line.words == "no load of everything, so deleted records stay":
             line.command = line.command.removesuffix(" --since-last")
     if line.latest is not None and line.latest.open_rejects:

@@ -12,10 +12,14 @@ from services.utils.ledger import Standing
 from services.utils.schedules import Schedule
 from services.utils.status.cures import find_cure
 
-# Scripts that take --since-last.
-INCREMENTAL = ("records_to_postgrest", "records_to_socrata", "records_to_agol", "attachments_to_s3")
-# Scripts that a schedule for what changed starts; the others run when somebody wants them to.
-FOLLOWING = (*INCREMENTAL, "records_to_knack")
+# Scripts that a schedule for what changed starts, with --since-last; the others run when somebody wants them to.
+FOLLOWING = (
+    "records_to_postgrest",
+    "records_to_socrata",
+    "records_to_agol",
+    "records_to_knack",
+    "attachments_to_s3",
+)
 
 CURE_OVERDUE = "Nothing runs it: look at the scheduler (Airflow, cron, a loop that ended), or run it by hand."
 CURE_DEAD = "Its process ended without a word (memory, power). Run it again: it takes the dead run's place."
@@ -109,22 +113,24 @@ def advise(standing: Standing | None, words: str, tone: str, error: str) -> str:
     return CURE_PARTIAL if words.endswith("refused") else ""
 
 
-def build_command(script: str, app: str, container: str, env: str) -> str:
-    """The command that runs a script again, for a shell; "" where a name cannot be a flag's value."""
-    if script == "records_to_knack":
-        # It wants to know which app to write, which the ledger does not say in its flag's words.
-        return ""
+def build_command(script: str, app: str, container: str, env: str, dest: str = "") -> str:
+    """The command that runs a script again, for a shell; "" where it cannot be said.
+
+    dest: of records_to_knack: the app it copies to, "" where that is not known.
+    """
     words = ["python", f"services/{script}.py", "-a", app]
     if container:
         words += ["-c", container]
     if env:
         words += ["-e", env]
-    if script in INCREMENTAL:
+    if script == "records_to_knack":
+        words += ["-dest", dest]
+    if script in FOLLOWING:
         words.append("--since-last")
     if script == "reconcile":
         # What stands in the ledger was a repair.
         words.append("--repair")
-    return " ".join(map(shlex.quote, words)) if script and app else ""
+    return " ".join(map(shlex.quote, words)) if script and app and all(words) else ""
 
 
 @lru_cache(maxsize=4096)

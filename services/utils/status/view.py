@@ -17,7 +17,7 @@ _TITLES = {
     "records_to_postgrest": "Load into the store",
     "records_to_socrata": "Publish to Socrata",
     "records_to_agol": "Publish to ArcGIS Online",
-    "records_to_knack": "Publish to Knack",
+    "records_to_knack": "Copy to another Knack app",
     "attachments_to_s3": "Media to S3",
     "purge_tombstones": "Purge of tombstones",
     "reconcile": "Repair of what differed",
