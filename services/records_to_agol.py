@@ -4,7 +4,9 @@ python services/records_to_agol.py -a traffic-operations -c object_31 -e prod --
 """
 # PYTHON_ARGCOMPLETE_OK
 
-from services.utils import agol, cli, containers, drift, env, runs, sources
+from functools import partial
+
+from services.utils import agol, cli, containers, drift, env, masking, runs, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -16,7 +18,7 @@ def main(args: cli.Args) -> cli.Summary:
     container = containers.find_container(config, args.app_name, args.container, args.env, containers.SYSTEMS)
     service = container.require("service_id", "publish to ArcGIS Online")
     layer_id = container.require("layer_id", "publish to ArcGIS Online")
-    settings = env.load([f"{container.system}_app", "store", "agol"])
+    settings = env.load([f"{container.system}_app", "store", "agol", *container.secrets])
     place = sources.find_place(container, settings)
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
     with runs.record_run(store.postgrest, args, f"agol:{service}/{container.item_type}/{layer_id}") as run:
@@ -33,6 +35,8 @@ def main(args: cli.Args) -> cli.Summary:
             [field.name for field in layer.fields],
             accept=args.extra["accept_drift"],
         )
+        plain = partial(agol.count_other_ids, layer, masking.START)
+        masking.refuse_plain(container, run.is_full, plain, layer.where)
         documents = store.read(since=run.since_text)
         run.counts = agol.publish(
             rows.format(run.watch(documents), on_reject=run.reject),

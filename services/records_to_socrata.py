@@ -5,8 +5,9 @@ python services/records_to_socrata.py -a traffic-operations -c object_31 -e prod
 # PYTHON_ARGCOMPLETE_OK
 
 import datetime as dt
+from functools import partial
 
-from services.utils import cli, containers, drift, env, runs, socrata, sources
+from services.utils import cli, containers, drift, env, masking, runs, socrata, sources
 from services.utils.guard import DeleteGuard
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store
@@ -17,7 +18,7 @@ def main(args: cli.Args) -> cli.Summary:
     config = containers.read_config(cli.config_folder())
     container = containers.find_container(config, args.app_name, args.container, args.env, containers.SYSTEMS)
     resource = container.require("socrata_resource_id", "publish to Socrata")
-    settings = env.load([f"{container.system}_app", "store", "socrata"])
+    settings = env.load([f"{container.system}_app", "store", "socrata", *container.secrets])
     place = sources.find_place(container, settings)
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
     portal = settings.socrata
@@ -34,6 +35,8 @@ def main(args: cli.Args) -> cli.Summary:
             dataset.columns,
             accept=args.extra["accept_drift"],
         )
+        plain = partial(socrata.count_other_keys, dataset, masking.START)
+        masking.refuse_plain(container, run.is_full, plain, str(dataset))
         exclusive = not (container.siblings or container.no_replace_socrata)
         documents = store.read(since=run.since_text, deleted=not exclusive)
         documents = store.skip_alive_elsewhere(documents, container.siblings)

@@ -62,6 +62,8 @@ class Container:
     # The dataset's column that says when a row was published.
     append_timestamps_socrata: str = ""
     no_replace_socrata: bool = False
+    # "hashed": the published id is a keyed hash of the record's.
+    public_id: str = ""
     service_id: str = ""
     layer_id: int | None = None
     item_type: str = "layer"
@@ -97,6 +99,11 @@ class Container:
         return [
             script for key, script in wanted.items() if getattr(self, key) and key not in self.dev_blocked
         ]
+
+    @property
+    def secrets(self) -> list[str]:
+        """What its publishers need of the environment beside their systems' variables (`env.load`)."""
+        return ["public_id"] if self.public_id else []
 
     @property
     def copies_media(self) -> bool:
@@ -281,6 +288,8 @@ def _check_value(key: str, value: Any, where: str, system: str, complain: Compla
             raise refuse(f"a whole number from 1 to {MOST_SHARDS}")
         if system == "odk" and value > 1:
             raise refuse("1: a form's feed is one walk")
+    if key == "public_id" and value not in ("", "hashed"):
+        raise refuse('"hashed"')
     if key == "no_replace_socrata" and not isinstance(value, bool):
         raise refuse("True or False")
     if key == "on_drift" and value not in ("warn", "freeze"):

@@ -82,6 +82,13 @@ VARIABLES: tuple[Variable, ...] = (
     Variable("MAX_WORKERS", "s3", "how many files are copied at a time", default="8"),
     Variable("PRIORITIZE_NEW", "s3", "`true`: the newest submissions' files first", default="true"),
     Variable(
+        "PUBLIC_ID_SECRET",
+        "public_id",
+        "32 bytes or more: what public ids are hashed with, where a container has public_id",
+        secret=True,
+        required=True,
+    ),
+    Variable(
         "SYNC_INTERVAL", "sync", "seconds from one round's start to the next one's; without it, one round"
     ),
     Variable(
@@ -270,6 +277,8 @@ def load(systems: Iterable[str]) -> Settings:
         wrong.append("AGOL_CLIENT must be arcgis or left out")
     if "store" in asked and get("PGREST_JWT_SECRET") and len(get("PGREST_JWT_SECRET").encode()) < 32:
         wrong.append("PGREST_JWT_SECRET must have 32 bytes or more")
+    if "public_id" in asked and 0 < len(get("PUBLIC_ID_SECRET").encode()) < 32:
+        wrong.append("PUBLIC_ID_SECRET must have 32 bytes or more")
     if missing or wrong:
         parts = [f"missing: {', '.join(missing)}"] if missing else []
         raise ConfigError(

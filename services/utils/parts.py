@@ -15,15 +15,18 @@ class Parts:
     """The documents of one run whose rows are parts. For one publish, which closes it.
 
     find_owner: the id of the document that a row's key belongs to, None for any other key. A key begins with
-    that id.
+    that id. mask: what stands for a document's id in the keys, where those do not tell it.
     """
 
     def __init__(self, find_owner: Callable[[str], str | None]) -> None:
         self._find_owner = find_owner
+        self.mask: Callable[[str], str] | None = None
         self._spool = Spool()
 
     def note(self, record_id: str) -> None:
         """Remember that all rows of this document, perhaps none, are among the run's."""
+        if self.mask is not None:
+            record_id = self.mask(record_id)
         if self._spool.there(record_id):
             self._spool.put("owners", record_id, b"")
 
@@ -32,7 +35,7 @@ class Parts:
         return self._spool.count("owners")
 
     def owners(self) -> Iterator[str]:
-        """Their ids."""
+        """Their ids, as keys have them."""
         return (record_id for record_id, _ in self._spool.take("owners"))
 
     def find_owner(self, key: str) -> str | None:

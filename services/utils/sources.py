@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from services.utils import knack, loading, odk, replaces, submissions, views
 from services.utils.cli import Args
 from services.utils.containers import Container, find_container
-from services.utils.env import OdkSettings, Settings
+from services.utils.env import OdkSettings, Settings, get, load
 from services.utils.errors import ConfigError, ServiceError
 from services.utils.guard import DeleteGuard
+from services.utils.masking import KEY_NAMES, Mask
 from services.utils.parts import Parts
 from services.utils.postgrest import PostgREST
-from services.utils.records import Counts, Document, Part, Row, Source, SourceField
+from services.utils.records import Counts, Document, OnReject, Part, Row, Source, SourceField
 from services.utils.runs import Run
 from services.utils.store import Store, decode_metadata
 from services.utils.store import load_metadata as keep_metadata
@@ -213,9 +214,34 @@ def open_rows(container: Container, store: Store, geo_columns: Sequence[str] = (
     Raises: StoreError if there is no metadata; ConfigError if a setting names a field or repeat that is not there.
     """
     if container.system == "odk":
-        return shape_form(container, odk.open_form(store.require_metadata()))
-    newest = store.read_newest()
-    return shape_app(container, knack.open_app(store.require_metadata()), geo_columns, newest)
+        rows = shape_form(container, odk.open_form(store.require_metadata()))
+    else:
+        newest = store.read_newest()
+        rows = shape_app(container, knack.open_app(store.require_metadata()), geo_columns, newest)
+    return _mask_ids(container, store, rows) if container.public_id else rows
+
+
+def _mask_ids(container: Container, store: Store, rows: Rows) -> Rows:
+    """The same rows with public ids in place of the records' own.
+
+    Raises: ConfigError if there is no secret to hash them with.
+    """
+    load(container.secrets)
+    # Two views of a Knack object show the same records; two forms may use the same keys for different ones.
+    scope = [store.system, store.app_id, *([store.container_id] if store.system == "odk" else [])]
+    mask = Mask(get("PUBLIC_ID_SECRET"), *scope)
+    keys = KEY_NAMES if container.repeat else KEY_NAMES[:1]
+    copies: list[str] = []
+    if store.system == "odk" and not container.repeat:
+        known = (container.record_key or "UUID", "meta/instanceID")
+        copies = [one.name for one in rows.fields if one.published and one.key in known]
+    if rows.parts is not None:
+        rows.parts.mask = mask
+
+    def format_masked(documents: Iterable[Document], *, on_reject: OnReject) -> Iterator[Row]:
+        return mask.cover(rows.format(documents, on_reject=on_reject), keys, copies)
+
+    return replace(rows, format=format_masked)
 
 
 def shape_form(container: Container, form: odk.Form) -> Rows:

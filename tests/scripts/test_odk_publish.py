@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pprint
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -502,6 +503,53 @@ def test_publish__vanished_parts(published: Park) -> None:
     summaries = park.follow()
     assert all(summary["read"] == 0 for summary in summaries.values())
     assert len(park.socrata.writes("bran-bran")) == writes
+
+
+def test_publish__hashed_ids(published: Park) -> None:
+    """With public_id no destination tells a submission's key, rows of repeats still lead back, and deletions arrive."""
+    park = published
+    plain = park.ids()
+    park.configure({name: {**settings, "public_id": "hashed"} for name, settings in CONTAINERS.items()})
+    wrong = park.run("records_to_socrata", "trees")
+    assert wrong.code == 2 and "missing: PUBLIC_ID_SECRET" in wrong.stderr
+    park.env["PUBLIC_ID_SECRET"] = "a secret of thirty-two bytes ...."
+    for script, container in PUBLISHED:
+        early = park.run(script, container, "--since-last")
+        assert early.code == 1 and "rows whose ids are not hashed" in early.stderr, early.stderr
+        stopped = park.run(script, container)
+        assert stopped.code == 1 and "--max-delete-pct" in stopped.stderr
+    assert park.ids() == plain
+    for script, container in PUBLISHED:
+        park.do(script, container, "--max-delete-pct", "100")
+    hashed = park.ids()
+    assert all(
+        rows == features and len(rows) == len(plain[name][0]) for name, (rows, features) in hashed.items()
+    )
+    for four_by_four in ("tree-tree", "bran-bran", "leaf-leaf"):
+        assert "uuid:" not in json.dumps(park.socrata.rows(four_by_four))
+    for layer in (TREES, BRANCHES, LEAVES):
+        assert "uuid:" not in json.dumps(park.agol.features(SERVICE, layer, 4326))
+    trees = park.dataset("tree-tree")
+    assert all(re.fullmatch("p[a-z2-7]{23}", one) for one in trees)
+    (oak,) = (one for one, row in trees.items() if row.get("species") == "oak")
+    branches = park.dataset("bran-bran")
+    assert {one for one, row in branches.items() if row["submission_id"] == oak} == {
+        f"{oak}/branch[{number}]" for number in (1, 2, 3)
+    }
+    assert {row["parent_id"] for row in park.dataset("leaf-leaf").values()} <= set(branches)
+
+    park.edit("uuid:oak", {**OAK, "branch": OAK["branch"][1:]})
+    park.follow()
+    assert {one for one in park.dataset("bran-bran") if one.startswith(oak)} == {
+        f"{oak}/branch[1]",
+        f"{oak}/branch[2]",
+    }
+    park.central.clock.advance(60)
+    park.central.delete(park.project, FORM, "uuid:oak")
+    park.follow()
+    left = park.ids()
+    assert all(rows == features for rows, features in left.values())
+    assert left["trees"][0] == set(trees) - {oak} and not any(oak in one for one in left["branches"][0])
 
 
 def test_publish__edited_then_deleted(published: Park) -> None:

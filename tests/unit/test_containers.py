@@ -160,6 +160,8 @@ def test_find_container__unknown_names() -> None:
         ("append_timestamps_socrata", {"key": ""}),
         ("append_timestamps_socrata", {"key": ":updated_at"}),
         ("append_timestamps_socrata", {"key": "published", "zone": "UTC"}),
+        ("public_id", "hash"),
+        ("public_id", True),
         ("dest_apps", {}),
         ("dest_apps", {"other": {}}),
         ("dest_apps", {"other": {"object": "view_3"}}),

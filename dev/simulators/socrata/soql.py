@@ -194,7 +194,10 @@ class Parser:
             inner = self._any()
             self._expect(")")
             return inner
-        name = self._column(self._take("name"))
+        word = self._take("name")
+        if word.lower() == "starts_with" and self._accept("("):
+            return self._starts_with()
+        name = self._column(word)
         get = self.getter(name)
         if self._accept("is"):
             wanted = not self._accept("not")
@@ -217,6 +220,15 @@ class Parser:
         if refused or sign not in _COMPARE:
             raise self._malformed(token)
         return self._compare(name, sign, sign, self._next())
+
+    def _starts_with(self) -> Condition:
+        get = self.getter(self._column(self._take("name")))
+        self._expect(",")
+        kind, start = self._next()
+        self._expect(")")
+        if kind != "text":
+            raise SoqlError("query.soql.type-mismatch", f"Type mismatch for starts_with, is {kind}")
+        return lambda row: None if (value := get(row)) is None else str(value).startswith(start)
 
     def _compare(self, name: str, sign: str, shown: str, token: tuple[str, str]) -> Condition:
         get, compare = self.getter(name), _COMPARE[sign]

@@ -185,6 +185,12 @@ def count_features(layer: Layer, where: str = "1=1") -> int:
     return int(answer["count"])
 
 
+def count_other_ids(layer: Layer, start: str) -> int:
+    """How many features have an `id` that begins otherwise; 0 where the layer has no such text field."""
+    named = [one.name for one in layer.fields if one.name.lower() == "id" and one.type == "String"]
+    return count_features(layer, f"{named[0]} NOT LIKE '{start}%'") if named else 0
+
+
 def read_features(
     layer: Layer, fields: Sequence[str], *, geometry: bool = False, where: str = "1=1"
 ) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,15 @@ dump.py    a dataset as CSV and back
 publish.py plan, brake, send, verify
 """
 
-from services.utils.socrata.client import Dataset, connect, count_rows, fetch_keys, geo_columns, open_dataset
+from services.utils.socrata.client import (
+    Dataset,
+    connect,
+    count_other_keys,
+    count_rows,
+    fetch_keys,
+    geo_columns,
+    open_dataset,
+)
 from services.utils.socrata.dump import DatasetChanged, Mark, dump_csv, read_csv, read_mark
 from services.utils.socrata.publish import publish
 from services.utils.socrata.send import Limits
@@ -33,6 +41,7 @@ __all__ = [
     "build_stamp",
     "compile_shape",
     "connect",
+    "count_other_keys",
     "count_rows",
     "dump_csv",
     "fetch_keys",

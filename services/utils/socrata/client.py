@@ -289,6 +289,20 @@ def count_rows(dataset: Dataset) -> Count:
     return Count(rows, {"true": True, "false": False}.get(header))
 
 
+def count_other_keys(dataset: Dataset, start: str) -> int:
+    """How many rows have an `id` that begins otherwise; 0 where the dataset has no such text column."""
+    if dataset.columns.get("id") != "text":
+        return 0
+    params = {"$select": "count(*)", "$where": f"not starts_with(`id`, '{start}')"}
+    answer = fetch_page(dataset, params, "count of ids")
+    try:
+        return int(next(iter(answer[0].values())))
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+        raise PublishError(
+            f"Socrata GET {dataset.path} (count of ids): the answer holds no count."
+        ) from error
+
+
 def wait_until_fresh(dataset: Dataset, *, lag_s: float, poll_s: float) -> Count:
     """Wait until readers see every write, at most `lag_s` seconds; the last count, perhaps still stale."""
     deadline = time.monotonic() + lag_s
