@@ -139,6 +139,7 @@ class KnackCopySettings:
     app_id: str
     api_key: str = field(repr=False)
     url: str
+    requests_per_second: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -268,7 +269,7 @@ def load(systems: Iterable[str]) -> Settings:
     for name in ("MAX_WORKERS", "SYNC_INTERVAL"):
         if _BY_NAME[name].system in asked and get(name) and not _is_count(get(name)):
             wrong.append(f"{name} must be a whole number, 1 or more")
-    if "knack" in asked and not 0 < _number(get("KNACK_REQUESTS_PER_SECOND")) <= 10:
+    if asked & {"knack", "knack_copy"} and not 0 < _number(get("KNACK_REQUESTS_PER_SECOND")) <= 10:
         wrong.append("KNACK_REQUESTS_PER_SECOND must be a number over 0, at most 10")
     for name in _URLS:
         if _BY_NAME[name].system in asked and get(name) and not _is_url(get(name)):
@@ -325,6 +326,7 @@ def load(systems: Iterable[str]) -> Settings:
             get("KNACK_APP_ID_DEST"),
             get("KNACK_API_KEY_DEST"),
             (get("KNACK_API_URL_DEST") or get("KNACK_API_URL")).rstrip("/"),
+            _number(get("KNACK_REQUESTS_PER_SECOND")),
         ),
     )
 

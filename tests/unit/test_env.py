@@ -164,6 +164,9 @@ def test_load__requests_per_second_wrong(monkeypatch: pytest.MonkeyPatch, given:
     with pytest.raises(ConfigError, match="KNACK_REQUESTS_PER_SECOND must be a number over 0, at most 10"):
         env.load(["knack"])
     assert env.load(["knack_app"]).knack.app_id == "a"
+    set_all(monkeypatch, {"KNACK_APP_ID_DEST": "b", "KNACK_API_KEY_DEST": "k"})
+    with pytest.raises(ConfigError, match="KNACK_REQUESTS_PER_SECOND must be"):
+        env.load(["knack_copy"])
 
 
 def test_load__agol_client(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -131,7 +131,14 @@ def open_copy(
 
     Raises: ConfigError as `compile_mapping`; PublishError if Knack does not give its metadata.
     """
-    knack = Knack(settings.url, settings.app_id, settings.api_key, error=PublishError, names="_DEST")
+    knack = Knack(
+        settings.url,
+        settings.app_id,
+        settings.api_key,
+        settings.requests_per_second,
+        error=PublishError,
+        names="_DEST",
+    )
     metadata = msgspec.json.decode(knack.fetch_metadata())
     dest = open_app(metadata)
     mapping = compile_mapping(maps, source, container_id, dest, object_key, _find_connections(metadata))
