@@ -102,7 +102,7 @@ def compile_mapping(
                 )
             lookup = (Place(object_, f"/v1/objects/{object_}/records", is_view=False), by)
         columns.append(
-            Column(one, field, build_read(here, one.handler, one.options, source.timezone), lookup)
+            Column(one, field, build_read(here, field, one.handler, one.options, source.timezone), lookup)
         )
     (key,) = (column for column in columns if column.map.key)
     if key.dest.type not in KEY_TYPES:

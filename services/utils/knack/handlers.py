@@ -62,8 +62,10 @@ class Unfit(ValueError):
 Read = Callable[[Mapping[str, Any]], Any]
 
 
-def build_read(source: FieldDef | None, handler: str, options: Mapping[str, Any], zone: ZoneInfo) -> Read:
-    """The function that reads a record's value for a handler; None where it is blank.
+def build_read(
+    source: FieldDef | None, dest: FieldDef, handler: str, options: Mapping[str, Any], zone: ZoneInfo
+) -> Read:
+    """The function that reads a record's value for a handler and a field there; None where it is blank.
 
     source: None for "default", and for the record's own id.
     """
@@ -77,8 +79,16 @@ def build_read(source: FieldDef | None, handler: str, options: Mapping[str, Any]
         return (lambda record: (read_text(record) or "").strip() or None) if handler == "strip" else read_text
     if handler == "choice":
         return _build_choice_reader(source, read_text, options)
+    if dest.type in TEXTS:
+        return read_text
     if source.type == "date_time":
-        return lambda record: _read_moments(record.get(f"{key}_raw")) or None
+        is_day = not has_time(source)
+
+        def read_date(record: Mapping[str, Any]) -> list[dt.datetime] | list[dt.date] | None:
+            moments = _read_moments(record.get(f"{key}_raw"))
+            return ([one.date() for one in moments] if is_day else moments) or None
+
+        return read_date
     if source.type == "connection" or handler == "connection":
         return lambda record: _read_identifiers(record, key) or None
     if source.type in _PARTS or source.type in ("boolean", "multiple_choice", "phone", *NUMBERS):
@@ -276,11 +286,19 @@ def _as_number(value: Any) -> Any:
 
 
 def _as_date(value: Any, dest: FieldDef, source_zone: ZoneInfo, zone: ZoneInfo) -> dict[str, Any] | str:
-    moments = value if isinstance(value, list) and value and isinstance(value[0], dt.datetime) else None
+    moments = value if isinstance(value, list) and value and isinstance(value[0], dt.date) else None
     if moments is None:
         raise Unfit("it is no date of a date/time field")
-    if has_date(dest) and has_time(dest) and source_zone.key != zone.key:
-        moments = [one.replace(tzinfo=source_zone).astimezone(zone).replace(tzinfo=None) for one in moments]
+    moves = has_date(dest) and has_time(dest) and source_zone.key != zone.key
+    moments = [
+        # A day alone is the same day everywhere.
+        dt.datetime.combine(one, dt.time())
+        if not isinstance(one, dt.datetime)
+        else one.replace(tzinfo=source_zone).astimezone(zone).replace(tzinfo=None)
+        if moves
+        else one
+        for one in moments
+    ]
     written = [_write_moment(one, dest) for one in moments]
     if len(written) > 1:
         return {**written[0], "to": written[1]}
