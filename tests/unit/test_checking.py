@@ -200,6 +200,8 @@ def test_check__variables_of_what_is_configured(monkeypatch: pytest.MonkeyPatch)
         ("error", "environment, Socrata"),
     ]
     assert "KNACK_API_KEY" in found[0][2] and "SOCRATA_URL" in found[1][2]
+    found = check({"object_1": {**DATED, "socrata_resource_id": "abcd-1234", "public_id": "hashed"}})
+    assert "PUBLIC_ID_SECRET" in {where: text for _, where, text in found}["environment, public ids"]
 
 
 def test_choose_containers__unknown_ones_are_refused() -> None:

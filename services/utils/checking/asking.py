@@ -18,6 +18,7 @@ NAMES = {
     "socrata": "Socrata",
     "agol": "ArcGIS Online",
     "s3": "S3",
+    "public_id": "public ids",
 }
 # Refusals that are about who asks, not about what is asked for.
 _SIGN_IN_CODES = (

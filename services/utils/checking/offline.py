@@ -78,6 +78,8 @@ def list_systems(containers: Iterable[Container]) -> list[str]:
         needed |= dict.fromkeys((container.system, "store"))
         scripts = {"records_to_socrata": "socrata", "records_to_agol": "agol"}
         needed |= dict.fromkeys(scripts[script] for script in container.publishers)
+        if container.publishers:
+            needed |= dict.fromkeys(container.secrets)
         if container.copies_media:
             needed["s3"] = None
     return list(needed)
