@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from dev.simulators.odk import OdkSimulator
@@ -35,7 +36,10 @@ def main(submissions: int) -> None:
     with OdkSimulator() as odk:
         project = odk.create_project("Survey")
         odk.create_form(project, FORM, _FIELDS)
+        # Of the days before: each incremental run reads its last ten minutes again.
+        odk.clock.set(datetime.now(UTC) - timedelta(days=2))
         add_submissions(odk, project, range(submissions))
+        odk.clock.run()
         answer(
             {
                 "ODK_BASE_URL": odk.url,
