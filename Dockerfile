@@ -26,6 +26,8 @@ ENV PATH=/opt/venv/bin:$PATH \
 WORKDIR /app
 COPY sql /app/sql
 COPY services /app/services
+# Once here, not in every container that starts.
+RUN python -m compileall -q /app/services
 USER 10001
 ENTRYPOINT ["python"]
 CMD ["services/records_to_postgrest.py", "--help"]

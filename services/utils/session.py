@@ -13,7 +13,7 @@ what a system's `judge` reads in the answer:
 
 from __future__ import annotations
 
-import email.utils
+import datetime as dt
 import enum
 import logging
 import threading
@@ -175,11 +175,18 @@ def retry_after_s(response: requests.Response) -> float | None:
         return None
     if value.isdigit():
         return float(value)
+    when = parse_http_date(value)
+    return None if when is None else max(0.0, when.timestamp() - time.time())
+
+
+def parse_http_date(text: str) -> dt.datetime | None:
+    """A date as HTTP headers give it; None where it is none."""
+    import email.utils
+
     try:
-        when = email.utils.parsedate_to_datetime(value)
+        return email.utils.parsedate_to_datetime(text)
     except (TypeError, ValueError):
         return None
-    return max(0.0, when.timestamp() - time.time())
 
 
 def judge_status(response: requests.Response) -> Judgement:

@@ -1,7 +1,8 @@
 """Carries out a Dockerfile's steps in folders, and starts programs there as a container would.
 
-What is replayed: COPY, ENV, WORKDIR and `pip install` of the target's stages, the user, a read-only root with an
-empty /tmp, no variable of ours. What is not: the base image itself; this machine's Python stands in for it.
+What is replayed: COPY, ENV, WORKDIR, `pip install` and `compileall` of the target's stages, the user, a read-only
+root with an empty /tmp, no variable of ours. What is not: the base image itself; this machine's Python stands in for
+it.
 """
 
 from __future__ import annotations
@@ -135,6 +136,9 @@ def _carry_out(stages: Mapping[str, Stage], stage: Stage, image: Image) -> None:
             subprocess.run([sys.executable, "-m", "venv", str(image.venv)], check=True)
             pip = [str(image.venv / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check"]
             subprocess.run([*pip, *flags, "--requirement", str(ROOT / asked[1])], check=True)
+        elif word == "RUN" and "compileall" in rest:
+            words = [one.replace("/app", str(image.app)) for one in shlex.split(rest)[1:]]
+            subprocess.run([str(image.venv / "bin" / "python"), *words], check=True)
         elif word == "ENV":
             for name, value in re.findall(r"(\w+)=(\S+)", rest):
                 known = {**image.env, "PATH": image.env.get("PATH", "/usr/bin:/bin")}

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import email.utils
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ from services.utils.session import (
     Verdict,
     judge_json,
     judge_status,
+    parse_http_date,
 )
 
 if TYPE_CHECKING:
@@ -315,7 +315,9 @@ class Knack:
         )
         records = self._read_ids([cut(record) for record in page.records], place)
         self._note_quota(response)
-        return Page(records, page.total_records, _server_time(response)), page.total_pages
+        return Page(
+            records, page.total_records, parse_http_date(response.headers.get("Date", ""))
+        ), page.total_pages
 
     def _read_ids(self, records: list[bytes], place: Place) -> list[tuple[str, bytes]]:
         try:
@@ -475,17 +477,10 @@ def _judge_status(response: requests.Response) -> Judgement:
 def _wait_for_reset(response: requests.Response) -> float | None:
     """Seconds to the end of the throttled second: X-RateLimit-Reset is a time, compared with the answer's own."""
     reset = _number(response.headers.get("X-RateLimit-Reset"))
-    now = _server_time(response)
+    now = parse_http_date(response.headers.get("Date", ""))
     if not reset or now is None:
         return None
     return min(max(reset - now.timestamp(), 0.2), 10.0)
-
-
-def _server_time(response: requests.Response) -> dt.datetime | None:
-    try:
-        return email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-    except (TypeError, ValueError):
-        return None
 
 
 def _number(text: str | None) -> float:
