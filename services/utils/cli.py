@@ -23,10 +23,9 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from services import __version__
-from services.utils import env, session
+from services.utils import env, logs, session
 from services.utils.errors import ConfigError, ServiceError, Stopped
 from services.utils.records import Counts, Part
-from services.utils.terminal import LogHandler, LogLines
 
 log = logging.getLogger(__name__)
 
@@ -308,7 +307,7 @@ def run_script(
     summary = Summary(status="failed")
     code = EXIT_FAILED
     try:
-        _set_up_logging()
+        logs.set_up()
         args = _read_args(script, parser, argv)
         _stop_on_signals()
         _limit_patience()
@@ -413,61 +412,6 @@ def _print_summary(args: Args, summary: Summary, seconds: float) -> None:
     }
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
-
-
-class _Redact(logging.Filter):
-    """Keeps secrets out of the log, whatever library wrote the line."""
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        super().__init__()
-        self._secrets = sorted(secrets, key=len, reverse=True)
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        try:
-            text = record.getMessage()
-        except Exception:
-            # A library's own slip (arguments that do not fit its words) must not end the run.
-            text = f"{record.msg} (its arguments do not fit)"
-        if record.exc_info and record.exc_info[0] is not None:
-            text += "\n" + "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            record.exc_info = record.exc_text = None
-        for secret in self._secrets:
-            if secret in text:
-                text = text.replace(secret, "***")
-        record.msg, record.args = text, ()
-        return True
-
-
-class _JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        when = dt.datetime.fromtimestamp(record.created, dt.UTC).isoformat(timespec="milliseconds")
-        return json.dumps(
-            {"time": when, "level": record.levelname, "logger": record.name, "message": record.getMessage()}
-        )
-
-
-def _set_up_logging() -> None:
-    handler = LogHandler(sys.stderr)
-    level = env.get("LOG_LEVEL").upper()
-    if level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        raise ConfigError(
-            f"LOG_LEVEL is {level!r}, expected DEBUG, INFO, WARNING or ERROR. Nothing was sent."
-        )
-    handler.addFilter(_Redact(env.secrets()))
-    if env.get("LOG_FORMAT") == "json":
-        handler.setFormatter(_JsonLines())
-    else:
-        plain = LogLines()
-        plain.converter = time.gmtime
-        handler.setFormatter(plain)
-    root = logging.getLogger()
-    root.handlers[:] = [handler]
-    root.setLevel(level)
-    # urllib3 logs whole URLs, query strings included; botocore what it signs.
-    for library in ("urllib3", "boto3", "botocore", "PIL"):
-        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def config_folder() -> Path | None:

@@ -5,6 +5,7 @@ A place is compared by the very planning that a load or a publish does, carried 
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import datetime as dt
 import itertools
@@ -32,7 +33,7 @@ _PUBLISHERS = {SOCRATA: "records_to_socrata", AGOL: "records_to_agol"}
 _LENIENT = DeleteGuard(100.0, allow_empty=True)
 
 
-class Place:
+class Place(abc.ABC):
     """One place. Made by `choose_places`.
 
     After `compare`: refused are the ids of records that cannot be there as they are; moving, how many records
@@ -51,17 +52,17 @@ class Place:
         self.moving = 0
 
     @property
+    @abc.abstractmethod
     def destination(self) -> str:
         """The place in the ledger's words, as the script that writes it has them."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def compare(self, differences: Differences) -> None:
         """Tell how the place differs from what belongs there; nothing is written."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def repair(self, run: Run, record_ids: Sequence[str]) -> None:
         """Bring what differs. record_ids: what differed, as far as so many ids were kept."""
-        raise NotImplementedError
 
 
 class StorePlace(Place):
@@ -132,6 +133,7 @@ class Destination(Place):
         """The documents of a full publish."""
         return self.store.read()
 
+    @abc.abstractmethod
     def _publish(
         self,
         documents: Iterable[Document],
@@ -144,7 +146,6 @@ class Destination(Place):
         differences: Differences | None = None,
     ) -> Counts:
         """Publish documents' rows, or plan to. gone: more rows that are deleted."""
-        raise NotImplementedError
 
     def _look_again(self, first: Differences, began: dt.datetime, differences: Differences) -> None:
         """Tell those that still differ, by what the store and the place hold now of the records in question.
