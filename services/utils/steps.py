@@ -12,7 +12,6 @@ import logging
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -46,24 +45,27 @@ class StopAfterStep:
     """Turns SIGTERM and Ctrl-C into a wish: the step under way ends first."""
 
     def __init__(self) -> None:
-        self._wish = threading.Event()
+        # A plain name: a signal may come while this very thread holds the lock of a log or an event.
+        self._signal = ""
 
     @property
     def is_wished(self) -> bool:
         """Whether the process was told to stop."""
-        return self._wish.is_set()
+        return bool(self._signal)
 
     def wait(self, seconds: float) -> bool:
-        """Sleep, but no longer than until the process is told to stop; whether it was."""
-        return self._wish.wait(max(0.0, seconds))
+        """Sleep, but hardly longer than until the process is told to stop; whether it was."""
+        until = time.monotonic() + seconds
+        while not self._signal and (left_s := until - time.monotonic()) > 0:
+            time.sleep(min(left_s, 0.3))
+        return self.is_wished
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
         """Take the signals within the block."""
 
         def note(number: int, frame: FrameType | None) -> None:
-            log.info("%s: stopping after this step", signal.Signals(number).name)
-            self._wish.set()
+            self._signal = signal.Signals(number).name
 
         before = [(number, signal.signal(number, note)) for number in (signal.SIGTERM, signal.SIGINT)]
         try:
@@ -71,6 +73,8 @@ class StopAfterStep:
         finally:
             for number, handler in before:
                 signal.signal(number, handler)
+            if self._signal:
+                log.info("%s: stopped after the step that was under way", self._signal)
 
 
 def run_step(script: str, flags: Sequence[str]) -> Outcome:

@@ -112,7 +112,7 @@ def test_odk_sync__loops_survives_an_outage_and_stops(town: Field) -> None:
         stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert json.loads(stdout.strip().splitlines()[-1])["status"] == "stopped"
-    assert "next round at" in stderr and "stopping after this step" in stderr
+    assert "next round at" in stderr and "stopped after the step" in stderr
     assert town.stack.execute("select count(*) from api.runs where status = 'running'") == [(0,)]
 
 
