@@ -37,10 +37,10 @@ FIELDS = [
     ("/person", "repeat"),
     ("/person/name", "string"),
     ("/person/home", "geopoint"),
-    ("/person/work", "structure"),
-    ("/person/work/hours", "int"),
-    ("/person/work/papers", "repeat"),
-    ("/person/work/papers/number", "string"),
+    ("/person/job", "structure"),
+    ("/person/job/hours", "int"),
+    ("/person/job/papers", "repeat"),
+    ("/person/job/papers/number", "string"),
     ("/meta", "structure"),
     ("/meta/instanceID", "string"),
 ]
@@ -82,11 +82,11 @@ RECORD = {
     },
     "person@odata.navigationLink": "Submissions('uuid%3A5bc8')/person",
     "person": [
-        {"name": "Aru", "home": None, "work": {"hours": 40}, "__id": "3f48"},
+        {"name": "Aru", "home": None, "job": {"hours": 40}, "__id": "3f48"},
         {
             "name": "Bolat",
             "home": {"type": "Point", "coordinates": [1.5, 2]},
-            "work": {
+            "job": {
                 "hours": None,
                 "papers@odata.navigationLink": "...",
                 "papers": [
@@ -304,7 +304,7 @@ def test_format_rows__repeat() -> None:
             "position": 1,
             "name": "Aru",
             "home": None,
-            "work_hours": 40,
+            "job_hours": 40,
         },
         {
             "id": f"{KEY}/person[2]",
@@ -313,17 +313,17 @@ def test_format_rows__repeat() -> None:
             "position": 2,
             "name": "Bolat",
             "home": {"latitude": 2, "longitude": 1.5},
-            "work_hours": None,
+            "job_hours": None,
         },
     ]
 
 
 def test_format_rows__nested_repeat() -> None:
     """The rows of an inner repeat name the row they stand in, through all groups on the way."""
-    rows = shape(RECORD, repeat="/person/work/papers")
+    rows = shape(RECORD, repeat="/person/job/papers")
     assert rows == [
         {
-            "id": f"{KEY}/person[2]/work/papers[{position}]",
+            "id": f"{KEY}/person[2]/job/papers[{position}]",
             "submission_id": KEY,
             "parent_id": f"{KEY}/person[2]",
             "position": position,
@@ -344,7 +344,7 @@ def test_format_rows__empty_instances() -> None:
 )
 def test_find_owner__any_key(key: str) -> None:
     """A row's id leads back to the submission, whatever stands in its key."""
-    for repeat in ("person", "person/work/papers"):
+    for repeat in ("person", "person/job/papers"):
         formatter = compile_formatter(FORM, repeat=repeat)
         for values in formatter.format(RECORD, key):
             assert formatter.find_owner(values["id"]) == key
@@ -352,12 +352,12 @@ def test_find_owner__any_key(key: str) -> None:
 
 def test_find_owner__other_ids() -> None:
     """What is no id of this repeat's rows belongs to nobody."""
-    formatter = compile_formatter(FORM, repeat="person/work/papers")
+    formatter = compile_formatter(FORM, repeat="person/job/papers")
     for other in (
         KEY,
         f"{KEY}/person[1]",
         f"{KEY}/person[1]/papers[1]",
-        f"{KEY}/person[x]/work/papers[1]",
+        f"{KEY}/person[x]/job/papers[1]",
         "",
     ):
         assert formatter.find_owner(other) is None
@@ -429,7 +429,7 @@ JSON = st.recursive(
         st.lists(inner, max_size=4)
         | st.dictionaries(
             st.sampled_from(
-                ["house", "person", "work", "papers", "location", "path", "boundary", "type", "coordinates"]
+                ["house", "person", "job", "papers", "location", "path", "boundary", "type", "coordinates"]
                 + ["floors", "amenities", "consent", "name", "number", "__system", "edits", "meta", "x"]
             ),
             inner,
@@ -438,7 +438,7 @@ JSON = st.recursive(
     ),
     max_leaves=25,
 )
-FORMATTERS = [compile_formatter(FORM, repeat=repeat) for repeat in ("", "person", "person/work/papers")]
+FORMATTERS = [compile_formatter(FORM, repeat=repeat) for repeat in ("", "person", "person/job/papers")]
 
 
 def mutate(draw: st.DrawFn, value: Any) -> Any:
@@ -598,15 +598,15 @@ def test_compile_formatter__group_and_system() -> None:
 
 def test_compile_formatter__repeat_entries() -> None:
     """For a repeat, paths within it and whole ones both serve; its keys always come."""
-    formatter = compile_formatter(FORM, repeat="person", fields=["work/hours", "person/name"])
-    assert list(formatter.names) == ["name", "work/hours"]
+    formatter = compile_formatter(FORM, repeat="person", fields=["job/hours", "person/name"])
+    assert list(formatter.names) == ["name", "job/hours"]
     assert set(shape(RECORD, formatter)[0]) == {
         "id",
         "submission_id",
         "parent_id",
         "position",
         "name",
-        "work_hours",
+        "job_hours",
     }
 
 
@@ -664,11 +664,11 @@ def test_name_places__by_kind(shape_: str, names: list[str] | None) -> None:
 
 def test_name_places__settings(caplog: pytest.LogCaptureFixture) -> None:
     """location_fields decide, in their order; where none of them fits, it is an error; a guess is told."""
-    form = make_form([("/home", "geopoint"), ("/work", "geopoint"), ("/road", "geotrace")])
-    assert compile_formatter(form, location_fields=["work", "home"]).name_places("point") == ["work", "home"]
+    form = make_form([("/home", "geopoint"), ("/job", "geopoint"), ("/road", "geotrace")])
+    assert compile_formatter(form, location_fields=["job", "home"]).name_places("point") == ["job", "home"]
     with pytest.raises(ConfigError, match="polyline geometry, which comes from fields of type geotrace"):
-        compile_formatter(form, location_fields=["work"]).name_places("polyline")
+        compile_formatter(form, location_fields=["job"]).name_places("polyline")
     assert compile_formatter(form, fields=["home"]).name_places("polyline") is None
     with caplog.at_level(logging.WARNING):
         assert compile_formatter(form).name_places("point") == ["home"]
-    assert "home gives the places" in caplog.text and "work" in caplog.text
+    assert "home gives the places" in caplog.text and "job" in caplog.text
