@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dev.simulators.s3 import S3Simulator
-from services.utils import s3 as s3_module
 from services.utils.env import S3Settings
 from services.utils.errors import ConfigError, OutcomeUnknown, PublishError, RequestRefused
 from services.utils.s3 import Bucket, build_key, connect, decode_part, encode_part
+from services.utils.s3 import bucket as bucket_module
 from services.utils.session import Backoff
 
 QUICK = Backoff(attempts=6, factor_s=0.01, max_wait_s=0.02, jitter_s=0.0, deadline_s=5.0)
@@ -213,7 +213,7 @@ def test_put_stream__every_step_may_fail(
     s3: S3Simulator, monkeypatch: pytest.MonkeyPatch, kind: str, step: int
 ) -> None:
     """Opening, each part, completing: whatever is lost on the way, the object is there once and whole."""
-    monkeypatch.setattr(s3_module, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(bucket_module, "PART_BYTES", 5 * 2**20)
     s3.faults.add(kind, after=step)
     pieces = [b"1" * 5 * 2**20, b"2" * 1000]
     stored = open_bucket(s3).put_stream("big", iter(pieces), content_type="text/csv")
@@ -371,8 +371,8 @@ def test_build_link__too_long(s3: S3Simulator) -> None:
 
 def test_join_pieces__part_sizes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts are as large as said, the last one smaller, and grow so that 10,000 are enough for anything."""
-    monkeypatch.setattr(s3_module, "PART_BYTES", 10)
-    parts = list(s3_module._join_pieces([b"x" * 7] * 2000))
+    monkeypatch.setattr(bucket_module, "PART_BYTES", 10)
+    parts = list(bucket_module._join_pieces([b"x" * 7] * 2000))
     assert [len(part) for part in parts[:1000]] == [10] * 1000
     assert [len(part) for part in parts[1000:1200]] == [20] * 200
     assert b"".join(parts) == b"x" * 14000

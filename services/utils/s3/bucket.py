@@ -1,9 +1,4 @@
-"""S3: objects put, found, listed, deleted and linked to; Amazon's, MinIO's or moto's.
-
-boto3 speaks to it. What may be repeated is decided here all the same, with the waits of `session.py`: its own
-retries know neither this process' patience nor answers that are none (a proxy's page under a status of 200 is
-an empty listing to it).
-"""
+"""One bucket: objects put, found, fetched, listed, deleted and linked to."""
 
 from __future__ import annotations
 
@@ -12,15 +7,15 @@ import hashlib
 import io
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import quote
 
-from services.utils.env import S3Settings
-from services.utils.errors import ConfigError, OutcomeUnknown, PublishError, RequestFailed, RequestRefused
-from services.utils.session import Backoff, Waits, build_failure, check_may_write, pause
+from services.utils.errors import ConfigError, PublishError, RequestFailed, RequestRefused
+from services.utils.s3.calls import BACKOFF, Caller
+from services.utils.s3.keys import to_utf8
+from services.utils.session import Backoff
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -29,39 +24,8 @@ log = logging.getLogger(__name__)
 
 # Uploads of unknown size go in parts; Amazon takes 10,000 of them, each but the last of 5 MB or more.
 PART_BYTES = 8 * 1024 * 1024
-LONGEST_KEY = 1024
 LONGEST_LINK_S = 7 * 24 * 3600
-# Hidden behind a load balancer or under load, a third of requests may fail for a while.
-BACKOFF = Backoff(attempts=12, factor_s=0.3, max_wait_s=8.0, deadline_s=240.0)
-_AGAIN = frozenset({"SlowDown", "TooManyRequests", "429", "RequestLimitExceeded"})
-_UNKNOWN = frozenset(
-    {
-        "RequestTimeout",
-        "InternalError",
-        "ServiceUnavailable",
-        "OperationAborted",
-        "ConditionalRequestConflict",
-        # The body did not come through as it was sent.
-        "BadDigest",
-        "XAmzContentSHA256Mismatch",
-        "IncompleteBody",
-    }
-)
-_READS = frozenset({"head_object", "list_objects_v2", "get_object"})
 _PIECE_BYTES = 1024 * 1024
-_MEANINGS = {
-    "NoSuchBucket": "there is no such bucket; check AWS_BUCKET_NAME and AWS_ENDPOINT_URL_S3",
-    "InvalidBucketName": "that is no bucket's name; check AWS_BUCKET_NAME",
-    "InvalidAccessKeyId": "the key is not known; check AWS_ACCESS_KEY",
-    "SignatureDoesNotMatch": "the signature is refused; check AWS_SECRET_KEY",
-    "ExpiredToken": "the sign-in has expired",
-    "RequestTimeTooSkewed": "the clock of this machine is wrong",
-    "AccessDenied": "the key may not do this; it needs to list the bucket and to read, write and delete its objects",
-    "403": "the key may not do this, or is not known; it needs to list the bucket and to read and write its objects",
-    "PermanentRedirect": "the bucket is in another region; check AWS_REGION",
-    "KeyTooLongError": "the object's key is too long",
-    "EntityTooLarge": "the object is too large",
-}
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -84,57 +48,13 @@ class StoredObject:
         return self.metadata.get("md5", "")
 
 
-def encode_part(part: str) -> str:
-    """A part of a key that every S3, URL and shell takes: letters, digits, `-`, `_`, `.` stay, other bytes become =XX.
-
-    Dots stay unless there is nothing else. Two different parts never become one; `decode_part` gives the part back.
-    """
-    if not part.strip("."):
-        return "".join(f"={byte:02X}" for byte in part.encode())
-    return "".join(
-        one
-        if one.isascii() and (one.isalnum() or one in "-_.")
-        else "".join(f"={byte:02X}" for byte in _utf8(one))
-        for one in part
-    )
-
-
-def decode_part(part: str) -> str:
-    """What `encode_part` was given.
-
-    Raises: ValueError if the part was cut because its key was too long, or never came from there.
-    """
-    pieces = re.split(r"=([0-9A-F]{2})", part)
-    if any("=" in piece for piece in pieces[::2]):
-        raise ValueError(f"{part!r} cannot be decoded")
-    return b"".join(
-        bytes.fromhex(piece) if number % 2 else piece.encode() for number, piece in enumerate(pieces)
-    ).decode("utf-8", "surrogatepass")
-
-
-def build_key(prefix: str, *parts: str) -> str:
-    """A key: the prefix as it is, then the parts, each encoded.
-
-    Too long a key has its longest parts cut; these end in == and a digest of the whole part.
-    """
-    encoded = [encode_part(part) for part in parts]
-    for index in sorted(range(len(parts)), key=lambda number: -len(encoded[number])):
-        if len("/".join([prefix, *encoded])) <= LONGEST_KEY:
-            break
-        if len(encoded[index]) > 100:
-            start = re.sub(r"=.?$", "", encoded[index][:60])
-            encoded[index] = f"{start}=={hashlib.sha256(_utf8(parts[index])).hexdigest()[:32]}"
-    return "/".join([*filter(None, [prefix]), *encoded])
-
-
 class Bucket:
     """One bucket. Safe to use by several threads."""
 
     def __init__(self, client: Any, name: str, where: str = "S3", backoff: Backoff = BACKOFF) -> None:
         self._client = client
         self.name = name
-        self._where = where
-        self._backoff = backoff
+        self._call = Caller(client, name, where, backoff)
 
     def close(self) -> None:
         """Close the connections."""
@@ -170,7 +90,7 @@ class Bucket:
         noted = {**(metadata or {}), "md5": md5}
         more: dict[str, Any] = {}
         if file_name:
-            more["ContentDisposition"] = f"inline; filename*=UTF-8''{quote(_utf8(file_name), safe='')}"
+            more["ContentDisposition"] = f"inline; filename*=UTF-8''{quote(to_utf8(file_name), safe='')}"
 
         def check(answer: dict[str, Any]) -> str:
             etag = _read_etag(answer)
@@ -390,151 +310,6 @@ class Bucket:
         except (RequestFailed, ConfigError) as error:
             log.warning("what was sent of %s could not be taken back: %s", key, error)
 
-    def _call(
-        self,
-        operation: str,
-        what: str,
-        *,
-        check: Callable[[dict[str, Any]], str] = lambda answer: "",
-        before: Callable[[], object] = lambda: None,
-        look: Callable[[], dict[str, Any] | None] = lambda: None,
-        **arguments: Any,
-    ) -> dict[str, Any]:
-        """One operation on the bucket until it has an answer. All of them may be repeated.
-
-        check: what is wrong with an answer, "" if nothing. before: called before each try. look: called after a
-        try that may have been carried out; what stands for its answer if it was.
-        """
-        from botocore.exceptions import BotoCoreError, ClientError
-        from botocore.parsers import ResponseParserError
-        from urllib3.exceptions import HTTPError
-
-        where = f"{self._where} {operation} {self.name}/{what}"
-        waits = Waits(self._backoff)
-        tries = failures = 0
-        while True:
-            tries += 1
-            before()
-            if operation not in _READS:
-                check_may_write()
-            status, code, counts = 0, "", True
-            try:
-                answer: dict[str, Any] = getattr(self._client, operation)(Bucket=self.name, **arguments)
-                reason = check(answer)
-                if not reason:
-                    return answer
-            except ClientError as error:
-                status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-                code = str(error.response.get("Error", {}).get("Code", ""))
-                reason = _MEANINGS.get(code) or (_name_status(status) if code in ("", str(status)) else code)
-                counts = code not in _AGAIN
-                if counts and code not in _UNKNOWN and status < 500 and status != 408:
-                    raise build_failure(
-                        PublishError, RequestRefused, f"{where}: {status} {reason}", status, code=code
-                    ) from error
-            except (BotoCoreError, ResponseParserError, HTTPError) as error:
-                reason = _name_failure(error)
-            failures += counts
-            said = f"{where}: {f'{status} ' if status else ''}{reason}"
-            gave_up = build_failure(
-                PublishError, OutcomeUnknown, f"{said}; gave up after {tries} tries", status, code=code
-            )
-            wait_s = waits.find_next() if failures < self._backoff.attempts else None
-            if wait_s is None:
-                raise gave_up
-            log.info("%s; trying again in %.1f s (try %d)", said, wait_s, tries + 1)
-            pause(wait_s)
-            try:
-                # Being told to wait is the one answer that surely means that nothing was done.
-                found = look() if counts else None
-            except RequestRefused:
-                found = None  # the key may write, and not read
-            except OutcomeUnknown as error:
-                raise gave_up from error
-            if found is not None:
-                return found
-
-
-def connect(settings: S3Settings) -> Bucket:
-    """The bucket that the environment names. Nothing is sent yet.
-
-    Raises: ConfigError if boto3 is not installed, or cannot work with the settings.
-    """
-    try:
-        import boto3
-        from botocore.config import Config
-        from botocore.exceptions import BotoCoreError
-    except ImportError as error:
-        raise ConfigError(
-            "boto3 is not installed, which speaks to S3. Nothing was sent. "
-            "Install it: pip install 'record-services[s3]'."
-        ) from error
-    config = Config(
-        signature_version="s3v4",
-        connect_timeout=10,
-        read_timeout=60,
-        max_pool_connections=settings.max_workers + 2,
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        # Newer kinds of checksums are not known to every server; every body goes with its MD5 instead.
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-        # A server of one's own has no host name for each bucket.
-        s3={"addressing_style": "path" if settings.endpoint else "auto"},
-    )
-    try:
-        client = boto3.session.Session().client(
-            "s3",
-            aws_access_key_id=settings.access_key or None,
-            aws_secret_access_key=settings.secret_key or None,
-            region_name=settings.region or None,
-            endpoint_url=settings.endpoint or None,
-            config=config,
-        )
-    except (BotoCoreError, ValueError) as error:
-        raise ConfigError(
-            f"boto3 cannot work with these settings: {type(error).__name__}. Nothing was sent. "
-            "Look at AWS_REGION, AWS_ENDPOINT_URL_S3 and boto3's own files."
-        ) from error
-    return Bucket(client, settings.bucket)
-
-
-def _name_failure(error: Exception) -> str:
-    """Words for an operation without an answer. Raises: ConfigError where none can come."""
-    from botocore import exceptions
-
-    if isinstance(
-        error,
-        exceptions.NoCredentialsError
-        | exceptions.PartialCredentialsError
-        | exceptions.CredentialRetrievalError
-        | exceptions.TokenRetrievalError
-        | exceptions.ProfileNotFound,
-    ):
-        raise ConfigError(
-            "There is no sign-in for S3. Nothing was sent. "
-            "Set AWS_ACCESS_KEY and AWS_SECRET_KEY, or what boto3 reads itself."
-        ) from error
-    if isinstance(error, exceptions.ParamValidationError):
-        raise ConfigError(
-            "boto3 takes neither this bucket's name nor key. Nothing was sent. Check AWS_BUCKET_NAME."
-        ) from error
-    if isinstance(error, exceptions.EndpointConnectionError | exceptions.ConnectTimeoutError):
-        return "no connection (is it running at this address?)"
-    if isinstance(error, exceptions.ReadTimeoutError):
-        return "no answer in time"
-    if isinstance(error, exceptions.SSLError):
-        return "the TLS handshake failed (wrong scheme or untrusted certificate)"
-    if isinstance(error, exceptions.ResponseStreamingError | exceptions.IncompleteReadError):
-        return "the answer was cut short"
-    return "the connection was lost or the answer cannot be read"
-
-
-def _name_status(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase.lower()
-    except ValueError:
-        return "refused"
-
 
 def _read_etag(answer: dict[str, Any]) -> str:
     return str(answer.get("ETag") or "").strip('"')
@@ -563,7 +338,3 @@ def _join_pieces(pieces: Iterable[bytes]) -> Iterator[bytes]:
             number += 1
     if size or not number:
         yield b"".join(held)
-
-
-def _utf8(text: str) -> bytes:
-    return text.encode("utf-8", "surrogatepass")
