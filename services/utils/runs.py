@@ -25,6 +25,7 @@ from services.utils.postgrest import PostgREST
 from services.utils.progress import track
 from services.utils.records import Counts, Document, Part, Reject
 from services.utils.session import Backoff, ask_before_writes, pause
+from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -118,11 +119,22 @@ class Run:
                 raise
 
     def watch(self, documents: Iterable[Document]) -> Iterator[Document]:
-        """Pass documents on, noting which of them had been refused before."""
-        for document in track(documents, "reading documents"):
-            if document.record_id in self._open_rejects:
-                self._delivered.add(document.record_id)
-            yield document
+        """Pass documents on, each once, noting which of them had been refused before.
+
+        One that changes while changes are read comes twice; what it is now, the next run reads, whose time begins
+        before this run did.
+        """
+        seen = Spool() if self.since is not None else None
+        try:
+            for document in track(documents, "reading documents"):
+                if seen is not None and not seen.there(document.record_id):
+                    continue
+                if document.record_id in self._open_rejects:
+                    self._delivered.add(document.record_id)
+                yield document
+        finally:
+            if seen is not None:
+                seen.close()
 
     def note(self, record_ids: Iterable[str]) -> None:
         """As `watch`, for records known by their ids."""

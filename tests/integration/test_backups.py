@@ -88,6 +88,7 @@ ODD = [
     'a "quoted", text',
     "two\nlines",
     "two\r\nlines",
+    "an old\rline",
     "=1+1",
     "Grüße 🌳",
     " spaces ",

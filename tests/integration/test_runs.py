@@ -19,11 +19,13 @@ import pytest
 from dev import stack as stacks
 from dev.simulators.postgrest import PostgrestWire
 from services.utils import runs, session
+from services.utils import store as store_module
 from services.utils.cli import Args
 from services.utils.env import StoreSettings
 from services.utils.errors import ConfigError, PublishError, SourceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.records import Counts, Document, Reject
+from services.utils.store import Store
 
 DESTINATION = "socrata:data.example.org/abcd-1234"
 SCRIPT = Args("records_to_socrata", "app", "object_1", "prod")
@@ -245,6 +247,28 @@ def test_date__before_the_last(postgrest: PostgREST) -> None:
     assert run_through(postgrest, flags(since_last=True)).since == dt.datetime.fromisoformat(
         covering.watermark
     )
+
+
+def test_watch__changed_while_it_is_read(
+    postgrest: PostgREST, clean_store: stacks.Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What changes while changes are read comes once, not as two records of one key, and again with the next run."""
+    monkeypatch.setattr(store_module, "READ_ROWS_FIRST", 2)
+    documents = Store(postgrest, "knack", "a1", "object_1")
+    loads = Store(connect(clean_store, role="api_user"), "knack", "a1", "object_1")
+    pages = [[(f"r{number}", b'{"n":1}') for number in range(5)]]
+    loads.load(pages, on_reject=pytest.fail)
+    first = flags(date=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    run_through(postgrest)
+    with runs.record_run(postgrest, first, DESTINATION) as run:
+        reading = run.watch(documents.read(since=run.since_text))
+        found = [next(reading)]
+        loads.load([[("r0", b'{"n":2}')]], on_reject=pytest.fail)
+        found += reading
+    assert [(one.record_id, one.record) for one in found] == pages[0]
+    with runs.record_run(postgrest, flags(since_last=True), DESTINATION) as run:
+        found = list(run.watch(documents.read(since=run.since_text)))
+    assert ("r0", b'{"n":2}') in [(one.record_id, one.record) for one in found]
 
 
 def test_watermark__set_by_the_script(postgrest: PostgREST, clean_store: stacks.Stack) -> None:

@@ -1,8 +1,9 @@
 """A dataset as one CSV text and back: what backups hold.
 
-A header of API field names, then a row for each row in the order of `:id`. Text, numbers and times stand as Socrata
-gives them, true and false in those words, places and links as compact JSON, nothing where there is nothing (so an
-empty text comes back as none). The portal's own columns (those beginning with ":") cannot be written and are left out.
+A header of API field names, then a row for each row in the order of `:id`; lines end in CR LF (RFC 4180). Text, numbers
+and times stand as Socrata gives them, true and false in those words, places and links as compact JSON, nothing where there
+is nothing (so an empty text comes back as none). The portal's own columns (those beginning with ":") cannot be written and
+are left out.
 """
 
 from __future__ import annotations
@@ -133,8 +134,9 @@ def read_csv(text: TextIO, dataset: Dataset, where: str) -> Iterator[Row]:
 
 
 def _write(rows: Iterable[Iterable[Any]]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    text = io.StringIO(newline="")
+    # What ends lines is quoted in texts: with a mere LF, a lone CR would stand bare and end the row for the reader.
+    csv.writer(text, lineterminator="\r\n").writerows(rows)
     return text.getvalue().encode()
 
 
