@@ -2,7 +2,7 @@ r"""JSON read without touching it: values taken as the very bytes that came.
 
 msgspec reads JSON fastest and can hand out a value's own bytes, but refuses what JavaScript lets through:
 a lone surrogate escape such as "\ud83d". Such bodies are read through a copy of the same length in which
-those escapes are blanked, and the bytes are then cut out of the original.
+those escapes are others, and the bytes are then cut out of the original.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def decode_raw(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, Callab
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError:
-        mended = mend_surrogates(body)
+        # Each by one of its own: what looks like a value further on in the copy must be the same in the original.
+        mended = _mend(body, _set_apart)
         if mended == body:
             raise
     value = _decode(decoder, mended)
@@ -56,6 +57,15 @@ def is_json(body: bytes) -> bool:
 
 def mend_surrogates(body: bytes, *, nulls: bool = False) -> bytes:
     """The same bytes with every lone surrogate escape blanked, with `nulls` every \\u0000 too; the length stays."""
+    return _mend(body, lambda escape: _BLANK, nulls=nulls)
+
+
+def _set_apart(escape: bytes) -> bytes:
+    """\\ud83d as \\ue83d: a character that is nobody's."""
+    return escape[:2] + (b"e" if escape[2:3] == b"d" else b"E") + escape[3:]
+
+
+def _mend(body: bytes, replace: Callable[[bytes], bytes], *, nulls: bool = False) -> bytes:
     parts: list[bytes] = []
     copied = 0
     high: re.Match[bytes] | None = None
@@ -65,16 +75,16 @@ def mend_surrogates(body: bytes, *, nulls: bool = False) -> bytes:
             high = None
             continue
         if high is not None:
-            parts += (body[copied : high.start()], _BLANK)
+            parts += (body[copied : high.start()], replace(high[0]))
             copied = high.end()
             high = None
         if 0xD800 <= code <= 0xDBFF:
             high = escape
         elif 0xDC00 <= code <= 0xDFFF or (nulls and escape[1] and code == 0):
-            parts += (body[copied : escape.start()], _BLANK)
+            parts += (body[copied : escape.start()], replace(escape[0]))
             copied = escape.end()
     if high is not None:
-        parts += (body[copied : high.start()], _BLANK)
+        parts += (body[copied : high.start()], replace(high[0]))
         copied = high.end()
     return b"".join([*parts, body[copied:]])
 

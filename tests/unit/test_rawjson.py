@@ -48,6 +48,8 @@ def encode(value: object, indent: int | None = None) -> bytes:
 
 @given(st.lists(VALUES, max_size=6), TEXTS, st.sampled_from([None, 0, 2]))
 @example(["\ud83d"], "\ud83d", None)
+@example(["\ud83d"], "\udef4", None)
+@example([[" "], ["\udfff"], ["\ud800"]], " ", None)
 @example([{"a": "\ud83d"}, {"a": " "}, {"a": "\ud83d"}], "", None)
 @example(["\\\ud83d", "\\\\ud83d"], "", None)
 def test_decode_raw__cuts_the_very_bytes(values: list[object], note: str, indent: int | None) -> None:
