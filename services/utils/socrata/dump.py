@@ -1,9 +1,9 @@
 """A dataset as one CSV text and back: what backups hold.
 
 A header of API field names, then a row for each row in the order of `:id`; lines end in CR LF (RFC 4180). Text, numbers
-and times stand as Socrata gives them, true and false in those words, places and links as compact JSON, nothing where there
-is nothing (so an empty text comes back as none). The portal's own columns (those beginning with ":") cannot be written and
-are left out.
+and times stand as Socrata gives them, true and false in those words, places and links as compact JSON, nothing where
+there is nothing (so an empty text comes back as none). The portal's own columns (those beginning with ":") cannot be
+written and are left out.
 """
 
 from __future__ import annotations
