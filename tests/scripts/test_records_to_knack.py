@@ -63,6 +63,7 @@ def build_assets() -> dict[str, Any]:
     places = [
         make_field("field_20", "Number", "auto_increment", PLACES),
         make_field("field_21", "Name", "short_text", PLACES),
+        make_field("field_22", "House", "number", PLACES),
     ]
     objects = [
         make_object(ASSETS, "assets", assets, identifier="field_2", sort="field_1"),
@@ -297,6 +298,21 @@ def test_copy__what_does_not_fit_is_refused_and_the_rest_comes(
     assert len(apps.assets()) == len(records)
     open_ = "select count(*) from api.rejects where closed_at is null and destination like 'knack:%'"
     assert apps.way.stack.execute(open_)[0][0] == 0
+
+
+def test_copy__looked_up_by_a_number(apps: Apps) -> None:
+    """What is to be connected by a number and is none is refused; a number is found however it is written."""
+    for name, shown in (("Oak St", "none"), ("1,250", "1250")):
+        place = apps.way.knack.add_record("object_11", {"field_211": name})
+        record = apps.way.knack.records(SIGNALS)[0 if shown == "none" else 1]
+        apps.way.knack.edit_record(SIGNALS, record["id"], {"field_243": [place]})
+    apps.dest.add_record(PLACES, {"field_21": "x", "field_22": 1250})
+    apps.config([*MAP[:3], {**MAP[3], "lookup": "field_22"}])
+    apps.load()
+    done = apps.run()
+    assert done.code == 3 and "Traceback" not in done.stderr, done.stderr
+    houses = [one for one in apps.assets().values() if one["field_5_raw"]]
+    assert len(houses) == 1
 
 
 WRONG: dict[str, Callable[[Apps], None]] = {

@@ -137,6 +137,7 @@ def test_same__lets_knack_place_an_address() -> None:
     ("value", "dest", "said"),
     [
         ("many", build("number"), "no number"),
+        ("1e999999999", build("number"), "no number"),
         ("perhaps", build("boolean"), "neither yes nor no"),
         (["a", "b"], build("multiple_choice"), "takes one option"),
         ("07/01/2025", build("date_time", AMERICAN), "no date"),

@@ -26,7 +26,7 @@ from services.utils.knack.handlers import (
     tell,
 )
 from services.utils.knack.metadata import FieldDef, KnackApp, open_app
-from services.utils.knack.write import Writer, tell_key
+from services.utils.knack.write import Writer, spell_key, tell_key
 from services.utils.records import Counts, Document, OnReject, Reject
 from services.utils.spool import Spool
 
@@ -285,10 +285,10 @@ class _Copier:
                 continue
             place, by = column.lookup
             wanted = {
-                text
+                spell_key(text, by)
                 for _, packed in self._rows.take("row")
                 for text in msgspec.json.decode(packed)[1][column.dest.key] or ()
-            }
+            } - {""}
             for record in self.writer.find(sorted(wanted), by, place):
                 ids = self._found.setdefault((column.dest.key, tell_key(record, by)), [])
                 if record["id"] not in ids:
@@ -301,7 +301,7 @@ class _Copier:
                 continue
             ids = []
             for text in values[column.dest.key]:
-                found = self._found.get((column.dest.key, text), [])
+                found = self._found.get((column.dest.key, spell_key(text, column.lookup[1])), [])
                 if len(found) != 1:
                     many = f"{len(found)} records" if found else "no record"
                     raise Unfit(

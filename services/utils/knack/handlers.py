@@ -51,6 +51,7 @@ _PARTS = {
     "link": ("url", "label"),
 }
 _EPOCH = dt.datetime(1970, 1, 1)
+_MOST_DIGITS = 300
 _TAGS = re.compile(r"<[^>]*>")
 _TRUE, _FALSE = frozenset({"yes", "true", "on", "1"}), frozenset({"no", "false", "off", "0"})
 
@@ -108,7 +109,7 @@ def shape(value: Any, dest: FieldDef, source_zone: ZoneInfo, zone: ZoneInfo) -> 
     if kind in TEXTS:
         return _as_text(value)
     if kind in NUMBERS:
-        return _as_number(value)
+        return as_number(value)
     if kind == "boolean":
         word = str(value).strip().lower()
         if word in _TRUE or word in _FALSE:
@@ -144,10 +145,10 @@ def tell(value: Any, dest: FieldDef) -> Any:
     if kind in NUMBERS:
         try:
             number = Decimal(str(value)).normalize()
+            if kind == "currency":
+                number = number.quantize(Decimal("0.01")).normalize()
         except InvalidOperation:
             return str(value)
-        if kind == "currency":
-            number = number.quantize(Decimal("0.01")).normalize()
         return None if kind == "number" and not number else format(number, "f")
     if kind == "boolean":
         return True if value is True else None
@@ -270,7 +271,8 @@ def _as_text(value: Any) -> str:
     return ("Yes" if value else "No") if isinstance(value, bool) else str(value)
 
 
-def _as_number(value: Any) -> Any:
+def as_number(value: Any) -> Any:
+    """A value as a number, however people write it. Raises: Unfit."""
     if isinstance(value, bool):
         raise Unfit("it is no number")
     if isinstance(value, int | float):
@@ -280,7 +282,8 @@ def _as_number(value: Any) -> Any:
         number = Decimal(text)
     except InvalidOperation:
         raise Unfit("it is no number") from None
-    if not number.is_finite():
+    # Beyond what a float holds, a short text would be written out as millions of digits.
+    if not number.is_finite() or abs(number.adjusted()) > _MOST_DIGITS:
         raise Unfit("it is no number")
     return int(number) if number == number.to_integral_value() else float(number)
 

@@ -13,7 +13,7 @@ import msgspec
 
 from services.utils.errors import OutcomeUnknown
 from services.utils.knack.fetch import Knack, Place
-from services.utils.knack.handlers import NUMBERS, tell
+from services.utils.knack.handlers import NUMBERS, Unfit, as_number, tell
 from services.utils.knack.metadata import FieldDef
 from services.utils.session import pause
 
@@ -105,6 +105,16 @@ def tell_key(record: dict[str, Any], field: FieldDef) -> str:
         return "" if value in (None, "") else str(value)
     told = tell(value, field)
     return "" if told is None else str(told)
+
+
+def spell_key(text: str, field: FieldDef) -> str:
+    """What people see as `tell_key` has it ("1,250" is "1250"); "" where no record can hold it."""
+    if field.type not in NUMBERS:
+        return text
+    try:
+        return tell_key({field.key: as_number(text)}, field)
+    except Unfit:
+        return ""
 
 
 def _read_number(key: str) -> int | float:
