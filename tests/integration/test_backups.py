@@ -203,7 +203,7 @@ def test_back_up__a_portal_that_fails_halfway_leaves_no_half(portal, tmp_path, b
     """Where a page cannot be had, neither folder nor bucket holds anything new, and older backups stay."""
     old = tmp_path / "abcd-1234_20200101T000000Z_1.csv"
     old.write_text("id\nA\n")
-    s3.PART_BYTES, kept = 64, s3.PART_BYTES
+    s3.bucket.PART_BYTES, kept = 64, s3.bucket.PART_BYTES
     try:
         for shelf in (backups.Folder(tmp_path), backups.Prefix(bucket, "b")):
             portal.faults.clear()
@@ -211,7 +211,7 @@ def test_back_up__a_portal_that_fails_halfway_leaves_no_half(portal, tmp_path, b
             with pytest.raises(PublishError):
                 back_up(portal, shelf, keep=1)
     finally:
-        s3.PART_BYTES = kept
+        s3.bucket.PART_BYTES = kept
     assert only(tmp_path) == old
     assert list(bucket.list()) == [] and bucket.simulator.uploads() == 0
     assert bucket.simulator.count("POST") > 0
