@@ -726,7 +726,7 @@ def test_publish__rows_that_stay_missing_fail_the_run(portal):
 
 def test_publish__pages_of_keys_are_all_read(portal, monkeypatch):
     """A dataset of more rows than one page gives holds no row back from being deleted."""
-    monkeypatch.setattr("services.utils.socrata.client.fetch_keys.__defaults__", (7,))
+    monkeypatch.setattr("services.utils.socrata.read.fetch_keys.__defaults__", (7,))
     publish(portal, build_rows(range(30)))
     counts = publish(portal, build_rows(range(5, 30)), limits=BATCHES)
     assert counts == Counts(read=25, updated=25, deleted=5)

@@ -1,6 +1,8 @@
 """Socrata, a destination: shaping rows for a dataset and publishing them.
 
-client.py  signing in, answers read, a dataset's columns and keys
+client.py  signing in, answers read
+dataset.py a dataset's columns and row identifier
+read.py    its rows, their keys and number, as readers see them
 values.py  one value as its column takes it
 places.py  the same for points, lines and polygons
 shape.py   rows: which name feeds which column
@@ -12,17 +14,11 @@ dump.py    a dataset as CSV and back
 publish.py plan, brake, send, verify
 """
 
-from services.utils.socrata.client import (
-    Dataset,
-    connect,
-    count_other_keys,
-    count_rows,
-    fetch_keys,
-    geo_columns,
-    open_dataset,
-)
+from services.utils.socrata.client import connect
+from services.utils.socrata.dataset import Dataset, geo_columns, open_dataset
 from services.utils.socrata.dump import DatasetChanged, Mark, dump_csv, read_csv, read_mark
 from services.utils.socrata.publish import publish
+from services.utils.socrata.read import count_other_keys, count_rows, fetch_keys
 from services.utils.socrata.send import Limits
 from services.utils.socrata.shape import RowShape, build_row, compile_shape, match_columns
 from services.utils.socrata.stamps import Stamp, build_stamp

@@ -1,8 +1,8 @@
-"""A Socrata portal: signing in, reading its answers, what a dataset looks like and which rows it has.
+"""A Socrata portal: signing in, and reading its answers; refusals are told apart in our own words.
 
 Paths
-    GET  /api/views/<4x4>.json       columns, row identifier
-    GET  /resource/<4x4>.json        rows (SoQL in the query)
+    GET  /api/views/<4x4>.json       columns, row identifier: see dataset.py
+    GET  /resource/<4x4>.json        rows (SoQL in the query): see read.py
     POST, PUT /resource/<4x4>.json   upsert, replace: see publish.py
 
 Source: dev.socrata.com, "Publishing"; soda-java, soda-fountain and data-coordinator.
@@ -13,11 +13,8 @@ from __future__ import annotations
 import json
 import logging
 import re
-import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -30,25 +27,16 @@ from services.utils.session import (
     HttpSession,
     Judgement,
     Verdict,
-    pause,
     retry_after_s,
 )
-from services.utils.socrata.shape import find_geo_columns
-from services.utils.socrata.values import NUMBER_TYPES, format_key
 
 if TYPE_CHECKING:
     import requests
 
 log = logging.getLogger(__name__)
 
-PAGE_ROWS = 50_000
-# Whole rows come in pages of a few MB, the first of which tells how many rows that is.
-WHOLE_ROWS_FIRST, WHOLE_BYTES = 500, 4_000_000
-# A question stands in the address, and servers take some 8 KB of that.
-_QUESTION_CHARS = 3_000
 # A write answers when it is done: minutes, for a large one.
 TIMEOUT_S = (10.0, 300.0)
-_FOUR_BY_FOUR = re.compile(r"[a-z0-9]{4}-[a-z0-9]{4}")
 _CODE = re.compile(r"[A-Za-z0-9_.\-]{1,60}")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:\-]{1,80}")
 
@@ -92,31 +80,6 @@ _REFUSALS = (
     (404, "", "dataset-missing", "the portal has no such dataset; correct socrata_resource_id"),
     (413, "", "too-large", "the body is too large"),
 )
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """One dataset of a portal.
-
-    columns: {fieldName: dataTypeName} in the portal's order, without its own (":..."). row_id: fieldName of
-    the row identifier, None where the dataset has none. rights: what the portal says that this user may do with it;
-    empty where it does not say.
-    """
-
-    client: HttpSession = field(repr=False)
-    four_by_four: str
-    columns: dict[str, str]
-    row_id: str | None = None
-    name: str = ""
-    rights: frozenset[str] = frozenset()
-
-    @property
-    def path(self) -> str:
-        """Where its rows are read and written."""
-        return f"/resource/{self.four_by_four}.json"
-
-    def __str__(self) -> str:
-        return f"dataset {self.four_by_four}"
 
 
 def connect(
@@ -222,187 +185,3 @@ def read_json(response: requests.Response) -> Any:
     except msgspec.DecodeError:
         # Half a character, written as an escape, is no JSON to msgspec.
         return json.loads(response.content)
-
-
-def open_dataset(client: HttpSession, four_by_four: str) -> Dataset:
-    """The dataset's columns and row identifier, as the portal has them now.
-
-    Raises: ConfigError if the id is none; PublishError if the portal refuses or does not answer.
-    """
-    if not _FOUR_BY_FOUR.fullmatch(four_by_four):
-        raise ConfigError(
-            f"{four_by_four!r} is not the id of a Socrata dataset: two groups of four letters or digits are "
-            "wanted (abcd-1234). Nothing was sent. Correct socrata_resource_id."
-        )
-    response = client.request("GET", f"/api/views/{four_by_four}.json", repeatable=True, what="metadata")
-    view = read_json(response)
-    if not isinstance(view, dict) or not isinstance(view.get("columns"), list):
-        raise PublishError(
-            f"Socrata GET /api/views/{four_by_four}.json: the answer has no columns. Nothing was sent. "
-            "See whether the id is that of a table, not of a chart, map or file."
-        )
-    columns: dict[str, str] = {}
-    row_id = None
-    for column in view["columns"]:
-        name = column.get("fieldName") or ""
-        if not name or name.startswith(":"):
-            continue
-        columns[name] = column.get("dataTypeName") or "text"
-        key = view.get("rowIdentifierColumnId")
-        if key is not None and column.get("id") == key:
-            row_id = name
-    rights = view.get("rights")
-    return Dataset(
-        client,
-        four_by_four,
-        columns,
-        row_id,
-        str(view.get("name") or ""),
-        frozenset(str(right) for right in rights) if isinstance(rights, list) else frozenset(),
-    )
-
-
-def geo_columns(dataset: Dataset) -> list[str]:
-    """The columns that take places: their fields' rows should hold coordinates."""
-    return find_geo_columns(dataset.columns)
-
-
-@dataclass(frozen=True)
-class Count:
-    """How many rows readers see. stale: writes are on their way to them; None where the portal is silent."""
-
-    rows: int
-    stale: bool | None
-
-
-def count_rows(dataset: Dataset) -> Count:
-    """Count the dataset's rows, as readers see them."""
-    response = dataset.client.request(
-        "GET", dataset.path, repeatable=True, params={"$select": "count(*)"}, what="count"
-    )
-    answer = read_json(response)
-    try:
-        rows = int(next(iter(answer[0].values())))
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise PublishError(f"Socrata GET {dataset.path} (count): the answer holds no count.") from error
-    header = response.headers.get("X-SODA2-Data-Out-Of-Date", "").strip().lower()
-    return Count(rows, {"true": True, "false": False}.get(header))
-
-
-def count_other_keys(dataset: Dataset, start: str) -> int:
-    """How many rows have an `id` that begins otherwise; 0 where the dataset has no such text column."""
-    if dataset.columns.get("id") != "text":
-        return 0
-    params = {"$select": "count(*)", "$where": f"not starts_with(`id`, '{start}')"}
-    answer = fetch_page(dataset, params, "count of ids")
-    try:
-        return int(next(iter(answer[0].values())))
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise PublishError(
-            f"Socrata GET {dataset.path} (count of ids): the answer holds no count."
-        ) from error
-
-
-def wait_until_fresh(dataset: Dataset, *, lag_s: float, poll_s: float) -> Count:
-    """Wait until readers see every write, at most `lag_s` seconds; the last count, perhaps still stale."""
-    deadline = time.monotonic() + lag_s
-    while True:
-        count = count_rows(dataset)
-        if not count.stale or time.monotonic() + poll_s > deadline:
-            return count
-        pause(poll_s)
-        poll_s = min(poll_s * 1.5, 5.0)
-
-
-def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
-    """The row identifier of every row that readers see, in its one spelling (`format_key`)."""
-    row_id = dataset.row_id
-    assert row_id is not None
-    kind = dataset.columns[row_id]
-    offset = 0
-    while True:
-        params = {
-            "$select": row_id,
-            "$order": row_id,
-            "$limit": str(page_rows),
-            "$offset": str(offset),
-        }
-        page = fetch_page(dataset, params, f"row identifiers from {offset}")
-        if not page:
-            return
-        for row in page:
-            value = row.get(row_id)
-            # Null fields are left out of an answer; a row without a key is nobody's and stays.
-            if value is not None:
-                yield format_key(value, kind)
-        offset += len(page)
-
-
-def fetch_rows(dataset: Dataset, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """Every row as readers see it, with its row identifier and these columns; null fields are left out."""
-    assert dataset.row_id is not None
-    offset, rows = 0, WHOLE_ROWS_FIRST
-    while True:
-        params = {
-            "$select": _select(dataset, columns),
-            "$order": dataset.row_id,
-            "$limit": str(rows),
-            "$offset": str(offset),
-        }
-        page, size = fetch_sized(dataset, params, f"rows from {offset}")
-        if not page:
-            return
-        offset += len(page)
-        rows = min(PAGE_ROWS, max(1, WHOLE_BYTES // max(1, size // len(page))))
-        yield from page
-
-
-def fetch_rows_of(dataset: Dataset, keys: Iterable[str], columns: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """As `fetch_rows`, of some keys (`format_key`); those that are not there are left out."""
-    assert dataset.row_id is not None
-    select = _select(dataset, columns)
-    is_number = dataset.columns[dataset.row_id] in NUMBER_TYPES
-    batch: list[str] = []
-    size = 0
-    for key in keys:
-        literal = key if is_number else "'" + key.replace("'", "''") + "'"
-        if batch and (size + len(literal) > _QUESTION_CHARS or len(batch) >= 100):
-            yield from _fetch_batch(dataset, batch, select)
-            batch, size = [], 0
-        batch.append(literal)
-        size += len(quote(literal)) + 3
-    if batch:
-        yield from _fetch_batch(dataset, batch, select)
-
-
-def _fetch_batch(dataset: Dataset, literals: list[str], select: str) -> list[dict[str, Any]]:
-    where = f"`{dataset.row_id}` in ({','.join(literals)})"
-    params = {
-        "$select": select,
-        "$where": where,
-        "$order": str(dataset.row_id),
-        "$limit": str(len(literals)),
-    }
-    return fetch_page(dataset, params, f"{len(literals)} rows")
-
-
-def _select(dataset: Dataset, columns: Iterable[str]) -> str:
-    """The row identifier and these columns: without being asked a portal gives hidden ones too."""
-    return ",".join(dict.fromkeys([str(dataset.row_id), *columns]))
-
-
-def fetch_page(dataset: Dataset, params: dict[str, str], what: str) -> list[dict[str, Any]]:
-    """The rows that answer one SoQL question; what: words for messages.
-
-    Raises: PublishError if the portal refuses, does not answer, or answers something else.
-    """
-    return fetch_sized(dataset, params, what)[0]
-
-
-def fetch_sized(dataset: Dataset, params: dict[str, str], what: str) -> tuple[list[dict[str, Any]], int]:
-    """As `fetch_page`, and the bytes of the answer."""
-    response = dataset.client.request("GET", dataset.path, repeatable=True, params=params, what=what)
-    page = read_json(response)
-    if not isinstance(page, list):
-        raise PublishError(f"Socrata GET {dataset.path}: the answer is no list of rows.")
-    return page, len(response.content)

@@ -19,7 +19,8 @@ import msgspec
 
 from services.utils.errors import ConfigError, PublishError
 from services.utils.records import Row
-from services.utils.socrata.client import WHOLE_BYTES, WHOLE_ROWS_FIRST, Dataset, fetch_page, fetch_sized
+from services.utils.socrata.dataset import Dataset
+from services.utils.socrata.read import WHOLE_BYTES, WHOLE_ROWS_FIRST, fetch_page, fetch_sized
 from services.utils.socrata.values import FORMATTERS, format_key, format_text
 from services.utils.spool import Spool
 

@@ -12,8 +12,8 @@ import msgspec
 from services.utils.errors import ConfigError
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
-from services.utils.socrata.client import Dataset
 from services.utils.socrata.compare import Comparer, pack_note, unpack_note
+from services.utils.socrata.dataset import Dataset
 from services.utils.socrata.shape import RowShape, build_row, compile_shape
 from services.utils.socrata.stamps import Stamp
 from services.utils.socrata.values import Unfit, find_formatter, format_key

@@ -20,16 +20,16 @@ from services.utils.guard import DeleteGuard
 from services.utils.parts import Parts
 from services.utils.records import Counts, OnReject, Reject, Row
 from services.utils.session import pause
-from services.utils.socrata.client import (
+from services.utils.socrata.dataset import Dataset
+from services.utils.socrata.plan import Item, Plan
+from services.utils.socrata.read import (
     Count,
-    Dataset,
     count_rows,
     fetch_keys,
     fetch_rows,
     fetch_rows_of,
     wait_until_fresh,
 )
-from services.utils.socrata.plan import Item, Plan
 from services.utils.socrata.send import Limits, Sender
 from services.utils.socrata.stamps import Stamp
 from services.utils.spool import Spool

@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 
 from services.utils.errors import OutcomeUnknown, PublishError, RequestFailed, RequestRefused
 from services.utils.progress import Progress
-from services.utils.socrata.client import Dataset, count_rows, read_json
+from services.utils.socrata.client import read_json
+from services.utils.socrata.dataset import Dataset
 from services.utils.socrata.plan import Item
+from services.utils.socrata.read import count_rows
 
 if TYPE_CHECKING:
     import requests

@@ -10,7 +10,7 @@ import difflib
 from dataclasses import dataclass
 
 from services.utils.errors import ConfigError
-from services.utils.socrata.client import Dataset
+from services.utils.socrata.dataset import Dataset
 from services.utils.socrata.values import find_formatter
 
 _TYPES = ("calendar_date", "date", "text")
