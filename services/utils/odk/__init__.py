@@ -1,7 +1,8 @@
-"""ODK Central: a source (client, schema, keys, fetch, rows)."""
+"""ODK Central: a source (client, form, schema, keys, fetch, rows)."""
 
 from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
-from services.utils.odk.fetch import FormFeed, FormState
+from services.utils.odk.fetch import FormFeed
+from services.utils.odk.form import FormState
 from services.utils.odk.keys import find_key
 from services.utils.odk.rows import RowFormatter, compile_formatter, format_rows, list_fields
 from services.utils.odk.schema import Field, Form, build_fields, find_collisions, open_form

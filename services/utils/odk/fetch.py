@@ -8,8 +8,6 @@ lead to the public address, filters that hide soft-deleted rows or are finer tha
 from __future__ import annotations
 
 import datetime as dt
-import difflib
-import email.utils
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -18,10 +16,11 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, SourceError
-from services.utils.odk.client import Central, feed_path, form_path, judge, link_path
+from services.utils.errors import OutcomeUnknown, RequestRefused, SourceError
+from services.utils.odk import form
+from services.utils.odk.client import Central, feed_path, judge, link_path
+from services.utils.odk.form import FormState
 from services.utils.odk.keys import find_key
-from services.utils.odk.schema import build_fields, find_collisions
 from services.utils.rawjson import decode_raw
 from services.utils.session import OK, Backoff, Judgement, Verdict
 
@@ -77,35 +76,6 @@ class FeedPage:
     count: int
 
 
-@dataclass(frozen=True)
-class FormState:
-    """A form as it stands. submissions: those alive now, -1 where Central did not say."""
-
-    details: dict[str, Any]
-    server_time: dt.datetime | None
-    submissions: int
-
-    @property
-    def version(self) -> str:
-        """The published version's name."""
-        return self.details.get("version") or ""
-
-    @property
-    def digest(self) -> str:
-        """What is another one with every published version: the shape of all rows hangs on it."""
-        return str(self.details.get("hash") or self.version)
-
-    @property
-    def encrypted(self) -> bool:
-        """Whether submissions are encrypted: then only ids and times can be read."""
-        return self.details.get("keyId") is not None
-
-    @property
-    def closed(self) -> bool:
-        """Whether it takes no submissions any more; what it has can be read."""
-        return self.details.get("state") == "closed"
-
-
 class FormFeed:
     """One form of one project at Central.
 
@@ -128,104 +98,13 @@ class FormFeed:
         self.rows_first = rows_first
         self.rows_most = rows_most
 
-    # -- the form --------------------------------------------------------------------------------
-
     def fetch_state(self) -> FormState:
-        """The form as it stands, with Central's clock.
-
-        Raises: ConfigError if there is no such project or form, or only a draft of it; SourceError.
-        """
-        path = form_path(self.project_id, self.form_id)
-        try:
-            answer = self.central.fetch_json(path, extended=True, what=f"form {self.form_id}")
-        except RequestRefused as error:
-            if error.status != 404:
-                raise
-            raise self._explain_missing() from error
-        details = _decode(answer, dict[str, Any])
-        if not details.get("publishedAt"):
-            raise self._draft_only()
-        count = details.get("submissions")
-        return FormState(_plain(details), read_server_time(answer), count if isinstance(count, int) else -1)
+        """See `form.fetch_state`."""
+        return form.fetch_state(self.central, self.project_id, self.form_id)
 
     def fetch_metadata(self, known: dict[str, Any] | None = None) -> bytes | None:
-        """The form's metadata document (see `schema`), as JSON; None where it is still the one that is known.
-
-        known: the document as it was; fields of older versions, which never change, are taken from it.
-        Raises: as `fetch_state`.
-        """
-        state = self.fetch_state()
-        if known is not None and known.get("form") == state.details:
-            return None
-        path = form_path(self.project_id, self.form_id)
-        feed = self.central.get_json(f"{path}/fields", {"odata": "true"}, what="fields")
-        plain = self.central.get_json(f"{path}/fields", what="fields")
-        listed = self.central.get_json(f"{path}/versions", what="versions")
-        before = (known or {}).get("versions") or {}
-        versions = {}
-        for one in listed:
-            name = one.get("version") or ""
-            if name == state.version:
-                continue
-            fields = (before.get(name) or {}).get("fields")
-            if fields is None:
-                # An empty name is written as three underscores.
-                older = form_path(self.project_id, self.form_id, "versions", name or "___", "fields")
-                fields = self.central.get_json(older, {"odata": "true"}, what=f"fields of version {name}")
-            versions[name] = {
-                "name": one.get("name"),
-                "hash": one.get("hash"),
-                "publishedAt": one.get("publishedAt"),
-                "fields": fields,
-            }
-        collisions = find_collisions(build_fields(feed, plain))
-        for collision in collisions:
-            log.warning(
-                "%s: the fields %s come as one property %s, their values run together",
-                self.form_id,
-                ", ".join(collision["fields"]),
-                collision["property"],
-            )
-        return msgspec.json.encode(
-            {
-                "projectId": _number(self.project_id),
-                "form": state.details,
-                "version": state.version,
-                "fields": feed,
-                "plain_fields": plain,
-                "versions": versions,
-                "collisions": collisions,
-            }
-        )
-
-    def _explain_missing(self) -> ConfigError:
-        """Which of project and form is not there."""
-        try:
-            forms = self.central.get_json(f"/v1/projects/{self.project_id}/forms", what="forms")
-        except RequestRefused as error:
-            if error.status != 404:
-                raise
-            return ConfigError(
-                f"ODK Central has no project {self.project_id}. Nothing was stored. "
-                "Correct project_id in config/odk.py, or ODK_PROJECT_ID."
-            )
-        by_id = {str(form.get("xmlFormId")): form for form in forms}
-        if self.form_id in by_id:
-            return self._draft_only()
-        near = difflib.get_close_matches(self.form_id, by_id, n=3, cutoff=0.6) or sorted(by_id)[:8]
-        there = f"nearest: {', '.join(near)}" if near else "it has none that this user may see"
-        return ConfigError(
-            f"The project {self.project_id} has no form {self.form_id!r}; {there}. Nothing was stored. "
-            "Correct form_id or the container's id in config/odk.py (upper and lower case count)."
-        )
-
-    def _draft_only(self) -> ConfigError:
-        return ConfigError(
-            f"The form {self.form_id} is a draft that was never published, so it has no submissions. "
-            "Nothing was stored. Publish it in ODK Central and run again."
-        )
-
-    # -- the feed --------------------------------------------------------------------------------
+        """See `form.fetch_metadata`."""
+        return form.fetch_metadata(self.central, self.project_id, self.form_id, known)
 
     def walk(self, *, filter: str = "", select: str = "", rows: int = 0) -> Iterator[FeedPage]:
         """The feed's pages, newest submission first, with all repeats (unless a selection is asked for).
@@ -367,43 +246,6 @@ def format_time(when: dt.datetime) -> str:
     return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
 
 
-def read_server_time(response: requests.Response) -> dt.datetime | None:
-    """The server's clock as it answered, None where it did not say."""
-    try:
-        return email.utils.parsedate_to_datetime(response.headers.get("Date", ""))
-    except (TypeError, ValueError):
-        return None
-
-
-def _plain(details: dict[str, Any]) -> dict[str, Any]:
-    """Form details without what moves with every submission, and without the draft's token, a secret."""
-    return {name: value for name, value in details.items() if name not in _NOT_KEPT}
-
-
-_NOT_KEPT = {
-    "submissions",
-    "lastSubmission",
-    "reviewStates",
-    "draftToken",
-    "entityRelated",
-    "excelContentType",
-    "publicLinks",
-    "createdBy",
-    "publishNotes",
-}
-
-
-def _decode(answer: requests.Response, kind: type) -> Any:
-    try:
-        return msgspec.json.decode(answer.content, type=kind)
-    except msgspec.DecodeError as error:
-        raise SourceError("ODK Central gave something else than form details. Nothing was stored.") from error
-
-
-def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
-
-
 __all__ = [
     "OVERLAP",
     "TERMS_MOST",
@@ -413,6 +255,5 @@ __all__ = [
     "Submission",
     "build_changes_filter",
     "format_time",
-    "read_server_time",
     "read_submission",
 ]
