@@ -143,7 +143,7 @@ def run(probe: Path, *flags: str, **env: str) -> tuple[int, dict[str, Any], list
 def read_args(*flags: str, **shape: Any) -> cli.Args:
     """The flags as a script gets them."""
     parser = cli.make_parser("probe", "x", **{"writes": "documents", **shape})
-    return cli._read_args("probe", parser, flags)
+    return cli.read_args("probe", parser, flags)
 
 
 def test_run_script__ok(probe: Path) -> None:

@@ -1,4 +1,4 @@
-"""Knack: a source (fetch, metadata, rows), and a destination (copy, over handlers and write)."""
+"""Knack: a source (fetch, metadata, rows), and a destination (copy, over mapping, handlers and write)."""
 
 from services.utils.knack.copy import copy_records, open_copy
 from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, find_place, open_source

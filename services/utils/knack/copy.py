@@ -11,105 +11,24 @@ import msgspec
 
 from services.utils.documents import NotARecord, decode_record
 from services.utils.env import KnackCopySettings
-from services.utils.errors import ConfigError, OutcomeUnknown, PublishError, RequestRefused
+from services.utils.errors import OutcomeUnknown, PublishError, RequestRefused
 from services.utils.fieldmaps import FieldMap
-from services.utils.knack.fetch import Knack, Place
-from services.utils.knack.handlers import (
-    TEXTS,
-    WRITABLE,
-    Read,
-    Unfit,
-    build_read,
-    read_held,
-    same,
-    shape,
-    tell,
-)
-from services.utils.knack.metadata import FieldDef, KnackApp, open_app
+from services.utils.knack.fetch import Knack
+from services.utils.knack.handlers import Unfit, read_held, same, shape, tell
+from services.utils.knack.mapping import FieldMapping, compile_mapping, find_connections
+from services.utils.knack.metadata import KnackApp, open_app
 from services.utils.knack.write import Writer, spell_key, tell_key
 from services.utils.records import Counts, Document, OnReject, Reject
 from services.utils.spool import Spool
 
 log = logging.getLogger(__name__)
 
-KEY_TYPES = TEXTS | {"number"}
 # So many records are looked for by their keys; for more the whole object is read.
 ASKED_FOR = 250
 # Refused one after the other, none taken: it is not the records' fault.
 REFUSED_AT_FIRST = 25
 # Keys that are looked for once more just before their records are created.
 _CREATES_A_LOOK = 25
-
-
-@dataclass(frozen=True)
-class Column:
-    """One field of the destination. lookup: where a connection's records are found, and by which of their fields."""
-
-    map: FieldMap
-    dest: FieldDef
-    read: Read
-    lookup: tuple[Place, FieldDef] | None = None
-
-    def __str__(self) -> str:
-        return f"{self.dest.name} ({self.dest.key})"
-
-
-@dataclass(frozen=True)
-class FieldMapping:
-    """All fields of a copy, the key among them, and the time zones of both apps."""
-
-    columns: tuple[Column, ...]
-    key: Column
-    source: KnackApp
-    dest: KnackApp
-
-
-def compile_mapping(
-    maps: Sequence[FieldMap],
-    source: KnackApp,
-    container_id: str,
-    dest: KnackApp,
-    object_key: str,
-    connections: Mapping[str, tuple[str, str]],
-) -> FieldMapping:
-    """The fields of a copy, held to both apps' metadata.
-
-    connections: {field key: (key of the connected object, its identifier field)} of the destination.
-    Raises: ConfigError if a field is not there, or cannot be written.
-    """
-    columns = []
-    for one in maps:
-        field = dest.field(one.dest, object_key)
-        if field.type not in WRITABLE:
-            raise _refuse(field, f"is of type {field.type}, which cannot be written")
-        here = source.field(one.source, container_id) if one.source not in ("", "id") else None
-        if field.type == "date_time" and (here is None or here.type != "date_time"):
-            raise _refuse(field, "is a date/time, which only a date/time field can fill")
-        if one.handler == "connection" and field.type != "connection":
-            raise _refuse(field, f"is of type {field.type}, and the handler is connection")
-        lookup = None
-        if field.type == "connection":
-            object_, identifier = connections.get(field.key, ("", ""))
-            name = one.options.get("lookup") or identifier
-            if not object_ or not name:
-                raise _refuse(
-                    field, "is a connection, and the field that names its records is not known; set lookup"
-                )
-            by = dest.field(name, object_)
-            if by.type not in KEY_TYPES | {"auto_increment"}:
-                raise _refuse(
-                    field, f"is looked up by {by.key}, of type {by.type}; a text or number is wanted"
-                )
-            lookup = (Place(object_, f"/v1/objects/{object_}/records", is_view=False), by)
-        columns.append(
-            Column(one, field, build_read(here, field, one.handler, one.options, source.timezone), lookup)
-        )
-    (key,) = (column for column in columns if column.map.key)
-    if key.dest.type not in KEY_TYPES:
-        raise _refuse(
-            key.dest, f"is the primary_key, and of type {key.dest.type}; a text or number is wanted"
-        )
-    return FieldMapping(tuple(columns), key, source, dest)
 
 
 @dataclass(frozen=True)
@@ -141,25 +60,8 @@ def open_copy(
     )
     metadata = msgspec.json.decode(knack.fetch_metadata())
     dest = open_app(metadata)
-    mapping = compile_mapping(maps, source, container_id, dest, object_key, _find_connections(metadata))
+    mapping = compile_mapping(maps, source, container_id, dest, object_key, find_connections(metadata))
     return Copy(Writer(knack, object_key, mapping.key.dest), mapping)
-
-
-def _find_connections(metadata: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """{key of a connection: (the object it leads to, the field that names its records)}."""
-    objects = metadata["application"]["objects"]
-    identifiers = {one.get("key"): str(one.get("identifier") or "") for one in objects}
-    found = {}
-    for one in objects:
-        for field in one.get("fields") or []:
-            leads_to = (field.get("relationship") or {}).get("object")
-            if field.get("type") == "connection" and leads_to:
-                found[field["key"]] = leads_to, identifiers.get(leads_to, "")
-    return found
-
-
-def _refuse(field: FieldDef, said: str) -> ConfigError:
-    return ConfigError(f"config/field_maps.py: {field.key} ({field.name!r}) {said}. Nothing was sent.")
 
 
 def copy_records(

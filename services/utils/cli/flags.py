@@ -1,75 +1,18 @@
-"""What every command shares: flags, log lines, stopping cleanly, exit codes, the summary line.
-
-A script gives its `main(args) -> Summary` and is started by `run_script`, which alone decides how a
-process ends: 0 done, 1 failed or stopped, 2 wrong flags or configuration, 3 some records refused or differ.
-"""
+"""The flags that commands share: one parser, and how their values are read."""
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
-import json
-import logging
-import os
 import re
-import signal
 import sys
-import time
-import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from services import __version__
-from services.utils import env, logs, session
-from services.utils.errors import ConfigError, ServiceError, Stopped
-from services.utils.records import Counts, Part
+from services.utils.errors import ConfigError
+from services.utils.records import Part
 
-log = logging.getLogger(__name__)
-
-EXIT_OK, EXIT_FAILED, EXIT_CONFIG, EXIT_PARTIAL = 0, 1, 2, 3
 MOST_SHARDS = 1000
-# Schedulers that say stop kill after 10 s or more; the run has to be closed in that time.
-STOP_PATIENCE_S = 3.0
-
-
-@dataclass(frozen=True)
-class Args:
-    """The flags of a run. date: aware, or None. env: "prod" or "dev" ("" where the script takes none).
-
-    part: of a full load that several processes share; None for a run on its own.
-    """
-
-    script: str
-    app_name: str = ""
-    container: str = ""
-    env: str = ""
-    date: dt.datetime | None = None
-    since_last: bool = False
-    dry_run: bool = False
-    max_delete_pct: float = 25.0
-    allow_empty: bool = False
-    # How often something is due, as in `schedule`; "" where nobody said.
-    full_every: str = ""
-    every: str = ""
-    part: Part | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Summary:
-    """What the last line of stdout says of a run."""
-
-    status: str = "ok"
-    since: dt.datetime | None = None
-    watermark: str | None = None
-    counts: Counts = field(default_factory=Counts)
-    # What only one script has.
-    more: dict[str, Any] = field(default_factory=dict)
-    # What was done, where counts of records do not say it.
-    told: str = ""
 
 
 class _Version(argparse.Action):
@@ -80,7 +23,7 @@ class _Version(argparse.Action):
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         sys.stdout.write(f"record-services {__version__}\n")
-        sys.exit(EXIT_OK)
+        sys.exit(0)
 
 
 class Parser(argparse.ArgumentParser):
@@ -293,128 +236,3 @@ def _parse_shards(text: str) -> Part:
     if not found or not 1 <= int(text) <= MOST_SHARDS:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of shards, 1 to {MOST_SHARDS}")
     return Part(int(text))
-
-
-def run_script(
-    script: str,
-    parser: argparse.ArgumentParser,
-    main: Callable[[Args], Summary],
-    argv: Sequence[str] | None = None,
-) -> NoReturn:
-    """Run a script's `main` and end the process as its outcome says."""
-    started = time.monotonic()
-    args = Args(script)
-    summary = Summary(status="failed")
-    code = EXIT_FAILED
-    try:
-        logs.set_up()
-        args = _read_args(script, parser, argv)
-        _stop_on_signals()
-        _limit_patience()
-        summary = main(args)
-        code = {"ok": EXIT_OK, "partial": EXIT_PARTIAL, "differs": EXIT_PARTIAL}.get(
-            summary.status, EXIT_FAILED
-        )
-        log.info("%s", summary.told or describe_outcome(args, summary))
-    except (ServiceError, Stopped) as error:
-        log.error("%s", error)
-        code = error.exit_code
-        summary.status = "stopped" if isinstance(error, Stopped) else "failed"
-        summary = getattr(error, "summary", summary)
-    except BrokenPipeError:
-        raise
-    except Exception as error:
-        log.error("%s: an error that the program does not know:\n%s", script, traceback.format_exc().rstrip())
-        summary = getattr(error, "summary", summary)
-    _print_summary(args, summary, time.monotonic() - started)
-    sys.exit(code)
-
-
-def _read_args(script: str, parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> Args:
-    if "_ARGCOMPLETE" in os.environ:
-        from services.utils import completion
-
-        completion.offer(parser)
-    given = vars(parser.parse_args(argv))
-    if "env" in given and not given["env"]:
-        given["env"] = env.get("SERVICES_ENV")
-        # Without an app, nothing depends on it.
-        if given["env"] not in ("prod", "dev") and (given["env"] or given["app_name"]):
-            what = f"SERVICES_ENV is {given['env']!r}" if given["env"] else "No environment was given"
-            raise ConfigError(f"{what}; give -e prod or -e dev, or set SERVICES_ENV. Nothing was sent.")
-    if given.get("full_every") and not given["since_last"]:
-        raise ConfigError(
-            "--full-every goes with --since-last: without that every run is a full one. Nothing was sent."
-        )
-    if given.get("due") and not given.get("full_every"):
-        raise ConfigError("--due asks what --full-every would do, and that was not given. Nothing was sent.")
-    name = str(given.pop("round", "") or "").strip()
-    if name:
-        if given["part"] is None:
-            raise ConfigError(
-                "--round names the round of --shard or --finish, and neither was given. Nothing was sent."
-            )
-        given["part"] = replace(given["part"], round=name)
-    known = {key: given.pop(key) for key in list(given) if key in Args.__dataclass_fields__}
-    return Args(script, **known, extra=given)
-
-
-def _limit_patience() -> None:
-    given = env.get("RETRY_SECONDS")
-    if given:
-        if not given.isdigit():
-            raise ConfigError(f"RETRY_SECONDS is {given!r}, expected a whole number. Nothing was sent.")
-        session.limit_patience(float(given))
-
-
-def _stop_on_signals() -> None:
-    def stop(number: int, frame: FrameType | None) -> None:
-        # A second signal must not break the closing of the run.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # What is under way in other threads is not waited for as long as it would be otherwise.
-        session.stop_soon(STOP_PATIENCE_S)
-        name = signal.Signals(number).name
-        raise Stopped(f"Stopped by {name}. What was written so far is whole; run again to finish.")
-
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-
-
-def describe_outcome(args: Args, summary: Summary) -> str:
-    """What a run did, in one line for people; one that did nothing says so."""
-    what = "/".join(filter(None, [args.app_name, args.container])) or "all"
-    counts = summary.counts
-    moved = counts.inserted + counts.updated + counts.deleted + counts.rejected
-    since = f" since {summary.since.isoformat()}" if summary.since else ""
-    if moved == 0:
-        return f"{args.script} {what}: nothing to do, {counts.read} records read{since}, none needed a change"
-    verb = "would be" if args.dry_run else "were"
-    return (
-        f"{args.script} {what}: of {counts.read} records read{since}, {counts.inserted} {verb} inserted, "
-        f"{counts.updated} updated, {counts.unchanged} unchanged; {counts.deleted} deleted, "
-        f"{counts.rejected} refused"
-    )
-
-
-def _print_summary(args: Args, summary: Summary, seconds: float) -> None:
-    line = {
-        "script": args.script,
-        "app": args.app_name or None,
-        "container": args.container or None,
-        "env": args.env or None,
-        "status": summary.status,
-        "since": summary.since.isoformat() if summary.since else None,
-        "watermark": summary.watermark,
-        **summary.counts.as_dict(),
-        **summary.more,
-        "seconds": round(seconds, 3),
-    }
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
-def config_folder() -> Path | None:
-    """The folder that SERVICES_CONFIG names, or None for services/config."""
-    folder = env.get("SERVICES_CONFIG")
-    return Path(os.path.expanduser(folder)) if folder else None
