@@ -37,14 +37,13 @@ def main(args: cli.Args) -> cli.Summary:
         )
         plain = partial(socrata.count_other_keys, dataset, masking.START)
         masking.refuse_plain(container, run.is_full, plain, str(dataset))
-        exclusive = not (container.siblings or container.no_replace_socrata)
-        documents = store.read(since=run.since_text, deleted=not exclusive)
+        documents = store.read(since=run.since_text, deleted=not container.is_alone_in_dataset)
         documents = store.skip_alive_elsewhere(documents, container.siblings)
         run.counts = socrata.publish(
             rows.format(run.watch(documents), on_reject=run.reject),
             dataset,
             replace=run.is_full,
-            exclusive=exclusive,
+            exclusive=container.is_alone_in_dataset,
             guard=DeleteGuard(args.max_delete_pct, args.allow_empty),
             dry_run=args.dry_run,
             on_reject=run.reject,

@@ -101,6 +101,11 @@ class Container:
         ]
 
     @property
+    def is_alone_in_dataset(self) -> bool:
+        """Whether nobody else writes to its dataset: rows there that are not its own can only be left over."""
+        return not (self.siblings or self.no_replace_socrata)
+
+    @property
     def secrets(self) -> list[str]:
         """What its publishers need of the environment beside their systems' variables (`env.load`)."""
         return ["public_id"] if self.public_id else []

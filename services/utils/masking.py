@@ -59,8 +59,7 @@ def refuse_plain(container: Container, is_full: bool, count: Callable[[], int], 
     count: how many ids there are not hashed. Where others write too, theirs may be plain: then nothing is asked.
     Raises: PublishError if some are.
     """
-    shared = container.siblings or container.no_replace_socrata
-    if container.public_id != "hashed" or is_full or shared:
+    if container.public_id != "hashed" or is_full or not container.is_alone_in_dataset:
         return
     plain = count()
     if plain:

@@ -10,7 +10,8 @@ import dataclasses
 import datetime as dt
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from services.utils import agol, loading, runs, socrata, sources
@@ -134,6 +135,9 @@ class Destination(Place):
         return self.store.read()
 
     @abc.abstractmethod
+    def _open(self) -> tuple[sources.Rows, Callable[..., Counts]]:
+        """The container's rows, and what publishes them as the script does."""
+
     def _publish(
         self,
         documents: Iterable[Document],
@@ -146,6 +150,20 @@ class Destination(Place):
         differences: Differences | None = None,
     ) -> Counts:
         """Publish documents' rows, or plan to. gone: more rows that are deleted."""
+        rows, publish = self._open()
+        try:
+            return publish(
+                itertools.chain(rows.format(documents, on_reject=on_reject), gone),
+                replace=replace,
+                guard=guard,
+                dry_run=dry_run,
+                on_reject=on_reject,
+                parts=rows.parts if replace else None,
+                differences=differences,
+            )
+        finally:
+            if rows.parts is not None:
+                rows.parts.close()
 
     def _look_again(self, first: Differences, began: dt.datetime, differences: Differences) -> None:
         """Tell those that still differ, by what the store and the place hold now of the records in question.
@@ -200,51 +218,30 @@ class SocrataPlace(Destination):
         """As `records_to_socrata` has it."""
         return f"socrata:{self.settings.socrata.host}/{self.container.socrata_resource_id}"
 
-    @property
-    def _exclusive(self) -> bool:
-        return not (self.container.siblings or self.container.no_replace_socrata)
-
     def _read(self) -> Iterator[Document]:
-        documents = self.store.read(deleted=not self._exclusive)
+        documents = self.store.read(deleted=not self.container.is_alone_in_dataset)
         return self.store.skip_alive_elsewhere(documents, self.container.siblings)
 
     def _read_few(self, first: Differences, began: dt.datetime, moving: Spool) -> Iterator[Document]:
         documents = super()._read_few(first, began, moving)
         return self.store.skip_alive_elsewhere(documents, self.container.siblings)
 
-    def _publish(
-        self,
-        documents: Iterable[Document],
-        *,
-        replace: bool,
-        guard: DeleteGuard,
-        on_reject: OnReject,
-        dry_run: bool = True,
-        gone: Iterable[Row] = (),
-        differences: Differences | None = None,
-    ) -> Counts:
+    def _open(self) -> tuple[sources.Rows, Callable[..., Counts]]:
         portal = self.settings.socrata
         client = socrata.connect(portal.url, portal.username, portal.password, portal.app_token)
         dataset = socrata.open_dataset(client, self.container.socrata_resource_id)
         rows = sources.open_rows(self.container, self.store, socrata.geo_columns(dataset))
-        try:
-            return socrata.publish(
-                itertools.chain(rows.format(documents, on_reject=on_reject), gone),
-                dataset,
-                replace=replace,
-                exclusive=self._exclusive,
-                guard=guard,
-                dry_run=dry_run,
-                on_reject=on_reject,
-                parts=rows.parts if replace else None,
-                compare=True,
-                differences=differences,
-                stamp=socrata.build_stamp(
-                    dataset, self.container.append_timestamps_socrata, dt.datetime.now(rows.zone)
-                ),
-            )
-        finally:
-            _close_parts(rows)
+        stamp = socrata.build_stamp(
+            dataset, self.container.append_timestamps_socrata, dt.datetime.now(rows.zone)
+        )
+        publish = partial(
+            socrata.publish,
+            dataset=dataset,
+            exclusive=self.container.is_alone_in_dataset,
+            compare=True,
+            stamp=stamp,
+        )
+        return rows, publish
 
 
 class AgolPlace(Destination):
@@ -258,36 +255,18 @@ class AgolPlace(Destination):
         one = self.container
         return f"agol:{one.service_id}/{one.item_type}/{one.layer_id}"
 
-    def _publish(
-        self,
-        documents: Iterable[Document],
-        *,
-        replace: bool,
-        guard: DeleteGuard,
-        on_reject: OnReject,
-        dry_run: bool = True,
-        gone: Iterable[Row] = (),
-        differences: Differences | None = None,
-    ) -> Counts:
+    def _open(self) -> tuple[sources.Rows, Callable[..., Counts]]:
         one, login = self.container, self.settings.agol
         portal = agol.connect(login.url, login.username, login.password, login.client)
         rows = sources.open_rows(one, self.store)
         layer = agol.open_layer(portal, one.service_id, str(one.layer_id), one.item_type)
-        try:
-            return agol.publish(
-                itertools.chain(rows.format(documents, on_reject=on_reject), gone),
-                layer,
-                key_field=one.upsert_matching_field,
-                location_field=rows.name_places(layer.place),
-                replace=replace,
-                guard=guard,
-                dry_run=dry_run,
-                on_reject=on_reject,
-                parts=rows.parts if replace else None,
-                differences=differences,
-            )
-        finally:
-            _close_parts(rows)
+        publish = partial(
+            agol.publish,
+            layer=layer,
+            key_field=one.upsert_matching_field,
+            location_field=rows.name_places(layer.place),
+        )
+        return rows, publish
 
 
 _PLACES: dict[str, type[Place]] = {STORE: StorePlace, SOCRATA: SocrataPlace, AGOL: AgolPlace}
@@ -333,11 +312,6 @@ def repair(place: Place, record_ids: Sequence[str]) -> Counts:
         run.moves_watermark = False
         place.repair(run, record_ids)
     return run.counts
-
-
-def _close_parts(rows: sources.Rows) -> None:
-    if rows.parts is not None:
-        rows.parts.close()
 
 
 def _ignore(reject: Reject) -> None:
