@@ -23,7 +23,6 @@ from zoneinfo import ZoneInfo
 Record = Mapping[str, Any]
 Reader = Callable[[Record], Any]
 
-_ABSENT = object()
 _DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -139,9 +138,7 @@ def build_place_reader(key: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if isinstance(value, list):
             return [place for place in map(_build_place, value) if place is not None] or None
         return _build_place(value)
@@ -181,9 +178,7 @@ def _read_default(key: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if value == "":
             return None
         return _join(value) if isinstance(value, list) else value
@@ -195,9 +190,7 @@ def _read_choice(key: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if value == "":
             return None
         if isinstance(value, list):
@@ -213,9 +206,7 @@ def _read_date(key: str, clock: WallClock) -> Reader:
     format_iso = clock.format_iso
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if isinstance(value, dict):
             return format_iso(value.get("unix_timestamp"))
         return None if value == "" or value == [] else value
@@ -227,9 +218,7 @@ def _read_part(key: str, part: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if isinstance(value, dict):
             return value.get(part)
         return None if value == "" or value == [] else value
@@ -241,9 +230,7 @@ def _read_address(key: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if isinstance(value, dict):
             return _join([part for part in map(value.get, _ADDRESS_PARTS) if part])
         return None if value == "" or value == [] else value
@@ -255,9 +242,7 @@ def _read_connection(key: str) -> Reader:
     raw = f"{key}_raw"
 
     def read(record: Record) -> Any:
-        value = record.get(raw, _ABSENT)
-        if value is _ABSENT:
-            value = record.get(key)
+        value = record[raw] if raw in record else record.get(key)
         if not value:
             return None
         if isinstance(value, list):
