@@ -53,6 +53,12 @@ def test_readme__every_script_is_told() -> None:
     assert sorted(told) == SCRIPTS
 
 
+def test_readme__leads_to_every_page() -> None:
+    """Each page under docs/ is linked to."""
+    pages = {f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")}
+    assert pages == set(re.findall(r"\]\((docs/[\w-]+\.md)", README))
+
+
 def test_readme__variables_equal_the_code() -> None:
     """The table of variables holds each variable of the code once, and no other."""
     assert read_names("Variables") == [variable.name for variable in env.VARIABLES]

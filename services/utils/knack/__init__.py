@@ -1,4 +1,15 @@
-"""Knack: a source (fetch, metadata, rows), and a destination (copy, over mapping, handlers and write)."""
+"""Knack: a source, and a destination for records of another Knack app.
+
+fetch.py    records, in pages
+metadata.py what an app says of itself: containers, fields, time zone
+rows.py     documents as rows
+values.py   one value, by its field's type
+
+copy.py     records brought into another app: planned, sent
+mapping.py  which field fills which
+handlers.py one field as one of another app
+write.py    records found, created and changed
+"""
 
 from services.utils.knack.copy import copy_records, open_copy
 from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, find_place, open_source

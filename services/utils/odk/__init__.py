@@ -1,4 +1,14 @@
-"""ODK Central: a source (client, form, schema, keys, fetch, rows)."""
+"""ODK Central: a source.
+
+client.py  signing in, answers read
+form.py    a form: how it stands, its metadata
+schema.py  its fields
+fetch.py   its submissions, page by page
+keys.py    what names a submission in the store
+rows.py    submissions as rows, or the rows of a repeat
+values.py  one value, by its field's type
+media.py   files of submissions
+"""
 
 from services.utils.odk.client import Central, connect, feed_path, form_path, link_path
 from services.utils.odk.fetch import FormFeed

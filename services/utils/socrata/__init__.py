@@ -5,6 +5,7 @@ dataset.py a dataset's columns and row identifier
 read.py    its rows, their keys and number, as readers see them
 values.py  one value as its column takes it
 places.py  the same for points, lines and polygons
+unfit.py   the error for a value that a column does not take
 shape.py   rows: which name feeds which column
 stamps.py  when a row was published
 compare.py whether a dataset holds a row just so
