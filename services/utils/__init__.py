@@ -9,7 +9,7 @@ submissions     from an ODK form into the store
 store.py        documents in the store; documents.py: their records, decoded
 postgrest.py    the store's HTTP verbs
 views.py        the views in schema bi
-masking.py      public ids
+rownames.py     names that several fields would have; masking.py: public ids
 parts.py        rows that are parts of a document
 socrata         a destination
 agol            a destination

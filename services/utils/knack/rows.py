@@ -17,6 +17,7 @@ from services.utils.errors import ConfigError
 from services.utils.knack.metadata import FieldDef, KnackApp
 from services.utils.knack.values import Reader, WallClock, build_place_reader, build_reader
 from services.utils.records import Document, OnReject, Reject, Row, SourceField
+from services.utils.rownames import keep_apart
 
 log = logging.getLogger(__name__)
 
@@ -168,21 +169,7 @@ def build_row_names(fields: Iterable[FieldDef]) -> dict[str, str]:
     A field called "id" is "_id", because "id" is the record's own. Of fields that share a name, the first
     keeps it, the others end in "_<field key>". A field without a name has its key.
     """
-    names: dict[str, str] = {}
-    taken = {"id"}
-    again: list[tuple[str, str]] = []
-    for field in fields:
-        name = _name_row(field)
-        if name in taken:
-            again.append((field.key, name))
-        names[field.key] = name
-        taken.add(name)
-    for key, name in again:
-        while name in taken:
-            name = f"{name}_{key}"
-        names[key] = name
-        taken.add(name)
-    return names
+    return keep_apart(((field.key, _name_row(field)) for field in fields), ["id"])
 
 
 def format_rows(

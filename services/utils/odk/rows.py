@@ -28,6 +28,7 @@ from services.utils.odk.schema import Field, Form
 from services.utils.odk.values import PLACES, Reader, build_reader
 from services.utils.parts import Parts
 from services.utils.records import Document, OnReject, Row, SourceField
+from services.utils.rownames import keep_apart
 
 log = logging.getLogger(__name__)
 
@@ -231,22 +232,9 @@ def build_row_names(paths: Iterable[str], reserved: Iterable[str] = _KEY_NAMES) 
     A field called "id" is "_id". Of fields that share a name, the first keeps it, the others end in "_<path>", with
     double underscores for the slashes; so do those that have a reserved name.
     """
-    names: dict[str, str] = {}
-    taken = set(reserved)
-    again: list[tuple[str, str]] = []
-    for path in paths:
-        name = re.sub("[/ -]", "_", path.lower())
-        name = "_id" if name == "id" else name
-        if name in taken:
-            again.append((path, name))
-        names[path] = name
-        taken.add(name)
-    for path, name in again:
-        while name in taken:
-            name = f"{name}_{path.replace('/', '__')}"
-        names[path] = name
-        taken.add(name)
-    return names
+    wanted = ((path, re.sub("[/ -]", "_", path.lower())) for path in paths)
+    named = ((path, "_id" if name == "id" else name) for path, name in wanted)
+    return keep_apart(named, reserved, lambda path: path.replace("/", "__"))
 
 
 def _list_columns(form: Form, repeat: str) -> tuple[list[Column], dict[str, dict[str, None]]]:

@@ -34,11 +34,7 @@ def count_rows(dataset: Dataset) -> Count:
     response = dataset.client.request(
         "GET", dataset.path, repeatable=True, params={"$select": "count(*)"}, what="count"
     )
-    answer = read_json(response)
-    try:
-        rows = int(next(iter(answer[0].values())))
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise PublishError(f"Socrata GET {dataset.path} (count): the answer holds no count.") from error
+    rows = _read_count(dataset, read_json(response), "count")
     header = response.headers.get("X-SODA2-Data-Out-Of-Date", "").strip().lower()
     return Count(rows, {"true": True, "false": False}.get(header))
 
@@ -48,13 +44,14 @@ def count_other_keys(dataset: Dataset, start: str) -> int:
     if dataset.columns.get("id") != "text":
         return 0
     params = {"$select": "count(*)", "$where": f"not starts_with(`id`, '{start}')"}
-    answer = fetch_page(dataset, params, "count of ids")
+    return _read_count(dataset, fetch_page(dataset, params, "count of ids"), "count of ids")
+
+
+def _read_count(dataset: Dataset, answer: Any, what: str) -> int:
     try:
         return int(next(iter(answer[0].values())))
     except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
-        raise PublishError(
-            f"Socrata GET {dataset.path} (count of ids): the answer holds no count."
-        ) from error
+        raise PublishError(f"Socrata GET {dataset.path} ({what}): the answer holds no count.") from error
 
 
 def wait_until_fresh(dataset: Dataset, *, lag_s: float, poll_s: float) -> Count:
