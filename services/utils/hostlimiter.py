@@ -1,7 +1,7 @@
 """A limit on the rate of requests that all processes of one machine keep together.
 
-Each process books its next request in a small file under the system's temp folder, which holds the time from
-which on one may start. The file is locked for as long as that takes (some microseconds), by a lock that ends
+Each process books its next request in a small file under the system's temp folder, which holds when the last ones
+start. The file is locked for as long as that takes (some microseconds), by a lock that ends
 with its process; who dies after booking leaves one request's time unused, no more.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import math
 import os
 import stat
 import time
@@ -31,7 +30,9 @@ FOLDER = "record-services"
 LONGEST_QUEUE_S = 60.0
 # The lock is held for microseconds, unless its holder was suspended with it.
 LOCK_WITHIN_S = 1.0
-_WIDTH = 24
+# So many starts are kept: no process may have a larger burst.
+BURST_MOST = 10
+_SIZE = 512
 _TEMP_FOLDERS = (Path("/tmp"), Path("/var/tmp"))
 
 
@@ -39,25 +40,24 @@ class HostLimiter(RateLimiter):
     """At most `per_second` requests a second of all processes on this machine that give the same name.
 
     Where the temp folder cannot be used, the process keeps to the rate by itself, and says so once.
-    folder: instead of the system's temp folder, for tests.
+    folder: instead of the system's temp folder, for tests. burst: as there, `BURST_MOST` at most.
     """
 
-    def __init__(self, name: str, per_second: float, folder: Path | None = None) -> None:
-        super().__init__(per_second)
+    def __init__(self, name: str, per_second: float, folder: Path | None = None, *, burst: int = 1) -> None:
+        super().__init__(per_second, max(1, min(burst, BURST_MOST)))
         self._parent = folder
         self._file = f"rate-{hashlib.sha256(name.encode()).hexdigest()[:32]}"
         self._told = False
 
-    def book(self, now: float, gap_s: float) -> float:
+    def book(self, now: float, window_s: float) -> float:
         """As `RateLimiter.book`, for all processes."""
         try:
             with self._open() as file:
-                booked = _read(file)
-                if not now <= booked < now + LONGEST_QUEUE_S:
-                    booked = now
                 # What this process booked while it was on its own holds too.
-                start = max(booked, self._next)
-                os.pwrite(file, f"{start + gap_s:<{_WIDTH}.6f}".encode(), 0)
+                starts = sorted({*_read(file, now), *self._starts})[-BURST_MOST:]
+                start = round(self.find_start(starts, now, window_s), 6)
+                starts = [*starts, start][-BURST_MOST:]
+                os.pwrite(file, " ".join(f"{one:.6f}" for one in starts).ljust(_SIZE).encode(), 0)
         except OSError as error:
             if not self._told:
                 self._told = True
@@ -67,8 +67,8 @@ class HostLimiter(RateLimiter):
                     FOLDER,
                     error.strerror or error,
                 )
-            return super().book(now, gap_s)
-        self._next = start + gap_s
+            return super().book(now, window_s)
+        self._starts = starts
         return start
 
     @contextlib.contextmanager
@@ -138,9 +138,10 @@ def _make_folder(folder: Path) -> None:
         folder.chmod(0o1777)
 
 
-def _read(file: int) -> float:
-    """The time in the file; not a number where there is none."""
+def _read(file: int, now: float) -> list[float]:
+    """The starts in the file; none where it holds something else."""
     try:
-        return float(os.pread(file, _WIDTH, 0) or b"nan")
+        starts = sorted(float(one) for one in os.pread(file, _SIZE, 0).split())
     except ValueError:
-        return math.nan
+        return []
+    return [one for one in starts if abs(one - now) < LONGEST_QUEUE_S]
