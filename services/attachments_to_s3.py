@@ -33,7 +33,7 @@ def main(args: cli.Args) -> cli.Summary:
     store = Store(postgrest, "odk", place.app_id, place.form_id)
     bucket = s3.connect(settings.s3)
     destination = f"s3:{bucket.name}/{options.prefix}/{place.form_id}"
-    with runs.record_run(postgrest, args, destination) as run:
+    with runs.record_run(postgrest, args, destination, container=store) as run:
         form = odk.open_form(store.require_metadata())
         central = odk.connect(settings.odk, options.workers + 2)
         feed = odk.FormFeed(central, place.project_id, place.form_id)

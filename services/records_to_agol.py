@@ -21,7 +21,9 @@ def main(args: cli.Args) -> cli.Summary:
     settings = env.load([f"{container.system}_app", "store", "agol", *container.secrets])
     place = sources.find_place(container, settings)
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
-    with runs.record_run(store.postgrest, args, f"agol:{service}/{container.item_type}/{layer_id}") as run:
+    with runs.record_run(
+        store.postgrest, args, f"agol:{service}/{container.item_type}/{layer_id}", container=store
+    ) as run:
         rows = sources.open_rows(container, store)
         login = settings.agol
         portal = agol.connect(login.url, login.username, login.password, login.client)

@@ -32,7 +32,7 @@ def main(args: cli.Args) -> cli.Summary:
             f"{container.where} would be copied onto itself: KNACK_APP_ID_DEST. Nothing was sent."
         )
     store = Store(PostgREST(settings.store), "knack", place.source_app_id, container.id)
-    with runs.record_run(store.postgrest, args, f"knack:{place.app_id}/{object_key}") as run:
+    with runs.record_run(store.postgrest, args, f"knack:{place.app_id}/{object_key}", container=store) as run:
         source = knack.open_app(store.require_metadata())
         copy = knack.open_copy(place, object_key, maps, source, container.id)
         documents = run.watch(store.read(since=run.since_text))

@@ -24,7 +24,7 @@ def main(args: cli.Args) -> cli.Summary:
     if args.extra["due"]:
         found = due.is_due(store.postgrest, args, destination, args.full_every, whole=True)
         return cli.Summary(more={"due": int(found)})
-    with runs.record_run(store.postgrest, args, destination) as run:
+    with runs.record_run(store.postgrest, args, destination, container=store) as run:
         sources.load_records(
             container, settings, store, run, guard, follow=args.since_last, dry_run=args.dry_run
         )

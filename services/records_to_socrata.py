@@ -22,7 +22,7 @@ def main(args: cli.Args) -> cli.Summary:
     place = sources.find_place(container, settings)
     store = Store(PostgREST(settings.store), place.system, place.app_id, place.container_id)
     portal = settings.socrata
-    with runs.record_run(store.postgrest, args, f"socrata:{portal.host}/{resource}") as run:
+    with runs.record_run(store.postgrest, args, f"socrata:{portal.host}/{resource}", container=store) as run:
         client = socrata.connect(portal.url, portal.username, portal.password, portal.app_token)
         dataset = socrata.open_dataset(client, resource)
         rows = sources.open_rows(container, store, socrata.geo_columns(dataset))

@@ -74,8 +74,11 @@ to api_user, api_publisher, api_monitor;
 grant execute on function
     api.watermark(),
     api.migrations(),
+    api.is_due(text, text, text, text, text, timestamptz, boolean),
+    api.find_start(text, text, text, text, text, timestamptz, text, text, text),
     api.start_run(
-        text, text, text, text, text, timestamptz, text, text, uuid, uuid, integer, integer, text
+        text, text, text, text, text, timestamptz, text, text, uuid, uuid, integer, integer, text, boolean,
+        timestamptz, text, text, text
     ),
     api.beat_run(uuid),
     api.close_run(uuid, text, timestamptz, bigint, bigint, bigint, bigint, bigint, bigint, text),

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 # The ledger's clock and this machine's may differ by so much: a run on the stroke counts for the time it stands at.
 SKEW = dt.timedelta(seconds=10)
+_BOOL = msgspec.json.Decoder(bool)
 
 
 def is_due(store: PostgREST, args: Args, destination: str, when: str, *, whole: bool = False) -> bool:
@@ -26,30 +27,33 @@ def is_due(store: PostgREST, args: Args, destination: str, when: str, *, whole: 
 
     Args:
         args: whose script, app, container and env count. when: how often it is due, as in a container's `schedule`.
-        whole: only runs that covered everything count; one that refused some records ended well enough: they
-            would be refused again however often all is sent.
+        whole: only runs that covered everything count; one that refused some records ended well enough.
     """
-    due_at = find_last(when, dt.datetime.now(dt.UTC))
-    params = [
-        ("select", "started_at"),
-        ("script", f"eq.{args.script}"),
-        ("app", f"eq.{args.app_name}"),
-        ("container", f"eq.{args.container}"),
-        ("destination", f"eq.{destination}"),
-        ("env", f"eq.{args.env}"),
-        ("status", "in.(ok,partial)" if whole else "eq.ok"),
-        ("started_at", f"gte.{(due_at - SKEW).isoformat()}"),
-        ("limit", "1"),
-    ]
-    if whole:
-        # A shard is a part of everything; its finishing run stands for all of it.
-        params += [("since", "is.null"), ("shard", "is.null")]
-    if msgspec.json.decode(store.select("runs", params, what="runs since it was due")):
-        return False
+    asked = {
+        "script": args.script,
+        "app": args.app_name,
+        "container": args.container,
+        "destination": destination,
+        "env": args.env,
+        "due_at": find_due(when).isoformat(),
+        "whole": whole,
+    }
+    due = store.call_as("is_due", asked, _BOOL, reads=True, what="runs since it was due")
+    if due:
+        tell_due(when, whole=whole)
+    return due
+
+
+def find_due(when: str) -> dt.datetime:
+    """From when on a run counts for the time at which it was last due."""
+    return find_last(when, dt.datetime.now(dt.UTC)) - SKEW
+
+
+def tell_due(when: str, *, whole: bool) -> None:
+    """Say that a run is due."""
     log.info(
         "%s was due at %s (%s)",
         "a full run" if whole else "this",
-        due_at.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        (find_due(when) + SKEW).strftime("%Y-%m-%dT%H:%M:%SZ"),
         when,
     )
-    return True

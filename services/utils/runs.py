@@ -14,18 +14,21 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from services.utils.cli import Args, Summary
-from services.utils.due import is_due
+from services.utils.due import find_due, tell_due
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.progress import track
 from services.utils.records import Counts, Document, Part, Reject
 from services.utils.session import Backoff, ask_before_writes, pause
 from services.utils.spool import Spool
+
+if TYPE_CHECKING:
+    from services.utils.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +44,38 @@ SETTLE_S = 30.0
 _REJECTS_A_CALL = 200
 
 
+class _Start(msgspec.Struct):
+    """What a run starts from (api.find_start)."""
+
+    since: dt.datetime | None = None
+    last_watermark: dt.datetime | None = None
+    is_full_due: bool = False
+    open_rejects: list[str] = []
+    metadata: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Opened(msgspec.Struct):
+    """The answer of api.start_run: a run, or another that is busy."""
+
+    run_id: str = ""
+    watermark: dt.datetime | None = None
+    start: _Start = msgspec.field(default_factory=_Start)
+    busy: dict[str, Any] | None = None
+
+
+_OPENED = msgspec.json.Decoder(_Opened)
+_STARTS = msgspec.json.Decoder(list[_Start])
+
+
 class Run:
     """A run under way. Scripts read `since` and set `counts`; rejects are kept as they come."""
 
-    def __init__(self, store: PostgREST, args: Args, destination: str) -> None:
+    def __init__(
+        self, store: PostgREST, args: Args, destination: str, container: Store | None = None
+    ) -> None:
         self._store = store
         self._args = args
+        self._container = container
         # Two threads load, and either may refuse a record.
         self._lock = threading.Lock()
         self._rejects: list[dict[str, Any]] = []
@@ -150,23 +179,10 @@ class Run:
 
         Raises: StoreError if that other run does not end in time.
         """
-        if self._args.since_last or self._args.date is not None:
-            last = self._read_last_watermark()
-            if self._args.since_last and last is not None and self._is_full_due():
-                self.since = None
-            elif self._args.since_last:
-                # No overlap is needed here: api.watermark() already stands before every open transaction,
-                # and a source's own reading widens the time as that source needs it.
-                self.since = last
-                log.info(
-                    "changes since %s", self.since.isoformat() if self.since else "ever: no run before this"
-                )
-            else:
-                # A run from a later date leaves a gap behind the last watermark: it must not move it.
-                self.moves_watermark = (
-                    last is not None and self._args.date is not None and self._args.date <= last
-                )
+        asked = self._ask_start()
         if self._args.dry_run:
+            if self._container is not None or self._args.since_last:
+                self._take_start(self._store.call_as("find_start", asked, _STARTS, reads=True)[0])
             return
         dead: str | None = None
         waiting_since = time.monotonic()
@@ -174,28 +190,27 @@ class Run:
             # Ours to give: however often the call is carried out, there is one row of it, and we know which.
             self._asked_id = str(uuid.uuid4())
             asked_at = _read_clocks()
-            answer = self._store.call(
+            answer = self._store.call_as(
                 "start_run",
                 {
-                    "script": self._args.script,
-                    "app": self._args.app_name,
-                    "container": self._args.container,
-                    "destination": self.destination,
-                    "env": self._args.env,
-                    "since": self.since.isoformat() if self.since else None,
+                    **asked,
+                    "since_last": self._args.since_last,
+                    "since": self.since_text,
                     "host": _host(),
                     "process": _process(os.getpid()),
                     "dead": dead,
                     "run_id": self._asked_id,
                     **_name_part(self.part),
                 },
+                _OPENED,
             )
-            busy = answer.get("busy")
+            busy = answer.busy
             if busy is None:
-                self.id = answer["run_id"]
+                self.id = answer.run_id
                 self._shown_alive = asked_at
-                self.watermark = answer["watermark"]
-                self._open_rejects = self._read_open_rejects()
+                # Written as `since` is, so that the two can be compared: PostgreSQL leaves noughts away.
+                self.watermark = answer.watermark.isoformat() if answer.watermark else None
+                self._take_start(answer.start)
                 return
             if busy["host"] == _host() and _is_gone(busy["process"]):
                 dead = busy["run_id"]
@@ -289,59 +304,53 @@ class Run:
             self._shown_alive = asked_at
         return alive
 
-    def _is_full_due(self) -> bool:
-        when = self._args.full_every
-        return bool(when) and is_due(self._store, self._args, self.destination, when, whole=True)
+    def _ask_start(self) -> dict[str, Any]:
+        """What the ledger is asked for before the run begins, as api.find_start and api.start_run take it."""
+        when = self._args.full_every if self._args.since_last else ""
+        return {
+            "script": self._args.script,
+            "app": self._args.app_name,
+            "container": self._args.container,
+            "destination": self.destination,
+            "env": self._args.env,
+            "full_due_at": find_due(when).isoformat() if when else None,
+            **(self._container.place if self._container is not None else {}),
+        }
 
-    def _read_last_watermark(self) -> dt.datetime | None:
-        from dateutil import parser as dates
-
-        found = msgspec.json.decode(
-            self._store.select(
-                "runs",
-                [
-                    ("select", "watermark"),
-                    ("script", f"eq.{self._args.script}"),
-                    ("app", f"eq.{self._args.app_name}"),
-                    ("container", f"eq.{self._args.container}"),
-                    ("destination", f"eq.{self.destination}"),
-                    ("env", f"eq.{self._args.env}"),
-                    ("status", "eq.ok"),
-                    ("watermark", "not.is.null"),
-                    ("order", "started_at.desc"),
-                    ("limit", "1"),
-                ],
-                what="last watermark",
-            )
-        )
-        return dates.isoparse(found[0]["watermark"]) if found else None
-
-    def _read_open_rejects(self) -> set[str]:
-        found = msgspec.json.decode(
-            self._store.select(
-                "rejects",
-                [
-                    ("select", "record_id"),
-                    ("destination", f"eq.{self.destination}"),
-                    ("closed_at", "is.null"),
-                    ("limit", "100000"),
-                ],
-            )
-        )
-        return {reject["record_id"] for reject in found}
+    def _take_start(self, start: _Start) -> None:
+        """Go on from where the ledger says that the last run ended."""
+        self._open_rejects = set(start.open_rejects)
+        if self._container is not None:
+            self._container.take_metadata(bytes(start.metadata))
+        last = start.last_watermark
+        if self._args.date is not None:
+            # A run from a later date leaves a gap behind the last watermark: it must not move it.
+            self.moves_watermark = last is not None and self._args.date <= last
+        if not self._args.since_last:
+            return
+        # No overlap is needed here: api.watermark() already stands before every open transaction,
+        # and a source's own reading widens the time as that source needs it.
+        self.since = start.since
+        if start.is_full_due and last is not None:
+            tell_due(self._args.full_every, whole=True)
+        else:
+            log.info("changes since %s", self.since.isoformat() if self.since else "ever: no run before this")
 
 
 @contextlib.contextmanager
-def record_run(store: PostgREST, args: Args, destination: str) -> Iterator[Run]:
+def record_run(
+    store: PostgREST, args: Args, destination: str, *, container: Store | None = None
+) -> Iterator[Run]:
     """Keep a run in the ledger: opened before the body, kept alive, closed as the body ends.
 
     Args:
         destination: what the run writes, in words ("socrata:data.example.org/abcd-1234"); two runs on one
             destination never write at once.
+        container: where metadata are needed: it is given those with the answer that opens the run.
     With --dry-run nothing is written, the ledger included. An error of the body closes the run as failed
     (Stopped: as stopped) and goes on its way, with the run's summary as `error.summary`.
     """
-    run = Run(store, args, destination)
+    run = Run(store, args, destination, container)
     over = threading.Event()
     lost = threading.Event()
     try:

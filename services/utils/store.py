@@ -62,6 +62,7 @@ class Store:
         self.system = system
         self.app_id = app_id
         self.container_id = container_id
+        self._metadata: bytes | None = None
         self._rows = msgspec.json.Decoder(list[_StoredRow])
 
     # -- load ------------------------------------------------------------------------------------
@@ -136,7 +137,7 @@ class Store:
 
         replace_id: what the shards of that replace saw counts too; run_id may be "" then.
         """
-        asked = {"run_id": run_id or None, **self._container()}
+        asked = {"run_id": run_id or None, **self.place}
         if replace_id:
             asked["replace_id"] = replace_id
         return Missing(**self.postgrest.call("missing_records", asked)[0])
@@ -160,14 +161,14 @@ class Store:
         """
         return int(
             self.postgrest.call(
-                "remove_documents", {"run_id": run_id, **self._container(), "record_ids": record_ids}
+                "remove_documents", {"run_id": run_id, **self.place, "record_ids": record_ids}
             )
         )
 
     def purge(self, before: str, *, dry_run: bool = False) -> int:
         """Delete tombstones from before a time (ISO-8601); how many there were."""
         if not dry_run:
-            return int(self.postgrest.call("purge_tombstones", {**self._container(), "before": before}))
+            return int(self.postgrest.call("purge_tombstones", {**self.place, "before": before}))
         response = self.postgrest.http.request(
             "GET",
             f"/{self.system}",
@@ -216,7 +217,7 @@ class Store:
         digests = [hashlib.sha256(record).hexdigest() for record in records.values()]
         found = self.postgrest.call(
             "same_documents",
-            {**self._container(), "record_ids": list(records), "digests": digests},
+            {**self.place, "record_ids": list(records), "digests": digests},
             what=f"digests of {self.container_id}",
         )
         return frozenset(found).intersection(records)
@@ -291,7 +292,7 @@ class Store:
         return str(
             self.postgrest.call(
                 "put_document",
-                {**self._container(), "record_id": record_id, "record": record.decode("utf-8")},
+                {**self.place, "record_id": record_id, "record": record.decode("utf-8")},
             )
         )
 
@@ -312,7 +313,7 @@ class Store:
     def encode(self, batch: list[tuple[str, bytes]]) -> bytes:
         """A body of documents as api.load_documents takes it."""
         # One join: the bytes of a record are copied once.
-        head = {**self._container(), "record_ids": [record_id for record_id, _ in batch]}
+        head = {**self.place, "record_ids": [record_id for record_id, _ in batch]}
         return _END.join([msgspec.json.encode(head), *(record for _, record in batch), b""])
 
     def compare(self, records: dict[str, bytes], differences: Differences | None = None) -> Counts:
@@ -484,16 +485,24 @@ class Store:
 
     def read_metadata(self) -> dict[str, Any] | None:
         """The metadata of the Knack app or of the ODK form, or None if it was never loaded."""
-        form = self.container_id if self.system == "odk" else None
-        known = _select_metadata(self.postgrest, self.app_id, form)
+        known, self._metadata = self._metadata, None
+        if known is None:
+            form = self.container_id if self.system == "odk" else None
+            known = _select_metadata(self.postgrest, self.app_id, form)
         return None if known is None else decode_metadata(known)
+
+    def take_metadata(self, metadata: bytes) -> None:
+        """Be given, as JSON, the metadata that the store has just now: they are not read once more."""
+        self._metadata = metadata if metadata != b"null" else None
 
     def load_metadata(self, metadata: bytes, *, dry_run: bool = False) -> str:
         """Keep the metadata of the Knack app or of the ODK form; see the function `load_metadata`."""
         form = self.container_id if self.system == "odk" else None
         return load_metadata(self.postgrest, self.app_id, metadata, form_id=form, dry_run=dry_run)
 
-    def _container(self) -> dict[str, str]:
+    @property
+    def place(self) -> dict[str, str]:
+        """What container it is, as the store's functions take it."""
         return {"source": self.system, "app_id": self.app_id, "container_id": self.container_id}
 
     def _filters(self) -> list[tuple[str, str]]:

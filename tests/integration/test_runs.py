@@ -199,6 +199,43 @@ def test_since_last__from_the_last_ok_run(postgrest: PostgREST, clean_store: sta
     assert [row["since"] is None for row in ledger(clean_store)] == [True, False, False]
 
 
+def test_since_last__written_as_the_watermark_was(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
+    """`since` is, letter for letter, the watermark that the run before told, noughts at its end included."""
+    was = clean_store.execute("select pg_get_functiondef('api.watermark()'::regprocedure)")[0][0]
+    clean_store.execute(
+        "create or replace function api.watermark() returns timestamptz language sql as "
+        "$$ select date_trunc('second', clock_timestamp()) + interval '331840 microseconds' $$"
+    )
+    try:
+        first = run_through(postgrest)
+    finally:
+        clean_store.execute(was)
+    again = run_through(postgrest, flags(since_last=True))
+    assert again.since_text == first.watermark
+    assert first.summary().watermark == first.watermark
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_start__metadata_of_the_container(clean_store: stacks.Stack, dry_run: bool) -> None:
+    """The answer that opens a run brings the metadata of its Knack app, or of its ODK form, whatever they hold."""
+    clean_store.execute(
+        "insert into api.knack_metadata values ('a1', %s)", ['{"name": "\\ud83d\\udef4 \\\\u0000"}']
+    )
+    for form in ("trees", "parks"):
+        row = ["h/1", form, msgspec.json.encode({"name": form}).decode()]
+        clean_store.execute("insert into api.odk_metadata values (%s, %s, %s)", row)
+    found = []
+    with PostgrestWire(clean_store.url) as wire:
+        store = connect(clean_store, wire.url)
+        for place in (("knack", "a1", "object_1"), ("odk", "h/1", "parks"), ("odk", "h/2", "parks")):
+            container = Store(store, *place)
+            with runs.record_run(store, flags(dry_run=dry_run), DESTINATION, container=container):
+                found.append(container.read_metadata())
+        assert found == [{"name": "🛴 \\u0000"}, {"name": "parks"}, None]
+        # Asked for by itself only where there was none.
+        assert [seen.path for seen in wire.requests if "metadata" in seen.path] == ["/odk_metadata"]
+
+
 def test_since_last__failed_and_partial_move_nothing(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
     """A run that failed, was stopped, or refused records is passed over: what it missed comes again."""
     first = run_through(postgrest)

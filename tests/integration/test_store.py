@@ -579,6 +579,17 @@ def test_metadata__broken_characters(clean_store: stacks.Stack) -> None:
     assert open_store(clean_store).read_metadata() == {"application": {"name": "a b c \\u0000 🛴"}}
 
 
+def test_metadata__given_once(clean_store: stacks.Stack) -> None:
+    """Metadata that came with another answer are not read again, once; after that the store is asked."""
+    store.load_metadata(connect(clean_store), "a1", b'{"application":{}}')
+    opened = open_store(clean_store)
+    opened.take_metadata(rb'{"application":{"name":"\ud83d"}}')
+    assert opened.read_metadata() == {"application": {"name": " "}}
+    assert opened.read_metadata() == {"application": {}}
+    opened.take_metadata(b"null")
+    assert opened.read_metadata() == {"application": {}}
+
+
 # -- tokens
 
 
