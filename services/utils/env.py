@@ -118,6 +118,17 @@ _URLS = (
     "AGOL_URL",
     "AWS_ENDPOINT_URL_S3",
 )
+# Sent as they are in a request's head, which takes one line of ASCII.
+_IN_HEADERS = (
+    "KNACK_APP_ID",
+    "KNACK_API_KEY",
+    "KNACK_APP_ID_SRC",
+    "KNACK_APP_ID_DEST",
+    "KNACK_API_KEY_DEST",
+    "PGREST_JWT",
+    "SOCRATA_APP_TOKEN",
+    "AWS_ACCESS_KEY",
+)
 _BY_NAME = {variable.name: variable for variable in VARIABLES}
 
 
@@ -273,7 +284,12 @@ def load(systems: Iterable[str]) -> Settings:
         wrong.append("KNACK_REQUESTS_PER_SECOND must be a number over 0, at most 10")
     for name in _URLS:
         if _BY_NAME[name].system in asked and get(name) and not _is_url(get(name)):
-            wrong.append(f"{name} must be a URL that begins with https:// (or http://) and has no query")
+            wrong.append(
+                f"{name} must be a URL that begins with https:// (or http://), with a host and no query"
+            )
+    for name in _IN_HEADERS:
+        if _BY_NAME[name].system in asked and not _fits_header(get(name)):
+            wrong.append(f"{name} holds a line break, or a letter that is none of an id, a key or a token")
     if "agol" in asked and get("AGOL_CLIENT") not in ("", "arcgis"):
         wrong.append("AGOL_CLIENT must be arcgis or left out")
     if "store" in asked and get("PGREST_JWT_SECRET") and len(get("PGREST_JWT_SECRET").encode()) < 32:
@@ -381,8 +397,19 @@ def _number(text: str) -> float:
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
+        host = (parts.hostname or "").encode("idna").decode()
+        # Read for what it raises: a port that is none.
+        _ = parts.port
     except ValueError:
         return False
     return (
-        parts.scheme in ("http", "https") and bool(parts.hostname) and not parts.query and not parts.fragment
+        parts.scheme in ("http", "https")
+        and bool(re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?|[0-9a-f:.]*:[0-9a-f:.%]*", host, re.ASCII))
+        and text.isprintable()
+        and not parts.query
+        and not parts.fragment
     )
+
+
+def _fits_header(text: str) -> bool:
+    return text.isascii() and text.isprintable()

@@ -736,6 +736,14 @@ def test_publish__pages_of_keys_are_all_read(portal, monkeypatch):
 # Sign-in and refusals
 
 
+def test_open_dataset__password_of_any_letters(portal):
+    """A password may have letters of every alphabet: it is sent in UTF-8."""
+    for word in ("пароль", "mot de passé", "密码"):
+        portal.switches.logins["publisher"] = word
+        client = connect(portal, username="publisher", password=word)
+        assert socrata.open_dataset(client, ID).row_id == "id"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -432,6 +432,13 @@ def test_parse_date__nonsense(text: str) -> None:
         cli.parse_date(text)
 
 
+@pytest.mark.parametrize("text", ["0001-01-01", "9999-12-31T23:59:59-12:00"])
+def test_parse_date__out_of_all_time(text: str) -> None:
+    """A date that a time zone would push over the edge of what dates can be is refused, not a trace later on."""
+    with pytest.raises(argparse.ArgumentTypeError, match="not between the years 1000 and 9998"):
+        cli.parse_date(text)
+
+
 @pytest.mark.parametrize("text", ["-1", "100.1", "nan", "inf", "many", ""])
 def test_max_delete_pct__nonsense(text: str) -> None:
     """The brake takes 0 to 100 and nothing that would never brake."""

@@ -121,7 +121,19 @@ def test_load__short_secret(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", ["KNACK_API_URL", "PGREST_ENDPOINT", "SOCRATA_URL", "AGOL_URL"])
 @pytest.mark.parametrize(
-    "url", ["data.example.org", "ftp://x", "https://", "https://x/?token=hush", "http://[x"]
+    "url",
+    [
+        "data.example.org",
+        "ftp://x",
+        "https://",
+        "https://x/?token=hush",
+        "http://[x",
+        "http://x:81x",
+        "http://x:99999",
+        "https://exa mple.org",
+        "https://.example.org",
+        "https://example.org/a\nb",
+    ],
 )
 def test_load__urls(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> None:
     """An address without scheme or host, or with a query, is refused by the variable's name."""
@@ -136,6 +148,22 @@ def test_load__urls(monkeypatch: pytest.MonkeyPatch, name: str, url: str) -> Non
         env.load(["knack", "store", "socrata", "agol"])
     assert "missing" not in str(caught.value)
     assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://db_front:3000", "http://[::1]:3000/a", "https://bücher.example/x y"])
+def test_load__urls_that_are_fine(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Names of containers, numbers of IPv6 and letters of other alphabets are hosts too."""
+    set_all(monkeypatch, {**STORE, "PGREST_ENDPOINT": url})
+    assert env.load(["store"]).store.endpoint == url
+
+
+@pytest.mark.parametrize("key", ["hush\nhush", "hush\u2019s", "hu\tsh"])
+def test_load__keys_that_no_header_takes(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """A key of two lines, or with a quote that a text editor made, is refused by its name; it is not shown."""
+    set_all(monkeypatch, {**STORE, "KNACK_APP_ID": "a", "KNACK_API_KEY": key})
+    with pytest.raises(ConfigError, match="KNACK_API_KEY holds a line break, or a letter") as caught:
+        env.load(["knack", "store"])
+    assert "hu" not in str(caught.value)
 
 
 def test_load__plain_http_on_loopback(monkeypatch: pytest.MonkeyPatch) -> None:

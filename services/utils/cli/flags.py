@@ -13,6 +13,7 @@ from services.utils.errors import ConfigError
 from services.utils.records import Part
 
 MOST_SHARDS = 1000
+_LATEST_YEAR = 9998
 
 
 class _Version(argparse.Action):
@@ -158,7 +159,7 @@ def make_parser(
 def parse_date(text: str) -> dt.datetime:
     """An aware time from ISO-8601 text; no zone means UTC.
 
-    Raises: argparse.ArgumentTypeError where it is not ISO-8601.
+    Raises: argparse.ArgumentTypeError where it is not ISO-8601, or out of all time.
     """
     from dateutil import parser as dates
 
@@ -168,6 +169,9 @@ def parse_date(text: str) -> dt.datetime:
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an ISO-8601 time such as 2024-05-01 or 2024-05-01T13:30:00-05:00"
         ) from error
+    if not 1000 <= when.year <= _LATEST_YEAR:
+        # A day's overlap or a time zone would lead out of what a date can be.
+        raise argparse.ArgumentTypeError(f"{text!r} is not between the years 1000 and {_LATEST_YEAR}")
     return when if when.tzinfo else when.replace(tzinfo=dt.UTC)
 
 

@@ -110,6 +110,9 @@ def connect(
     beneath = sodapy.Socrata(
         parts.netloc, app_token or "none", username or None, password or None, session_adapter=plain
     )
+    if username:
+        # requests itself takes no letters beyond Latin-1 in them.
+        beneath.session.auth = username.encode(), password.encode()
     if not app_token:
         beneath.session.headers.pop("X-App-token")
         log.warning("Socrata: no SOCRATA_APP_TOKEN; requests share the portal's pool for unnamed clients")
