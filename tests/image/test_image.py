@@ -52,7 +52,7 @@ def test_image__holds_what_it_runs_and_no_more(image: Image) -> None:
     """Scripts, SQL and configuration are in; tests, the local stack, tools and development packages are not."""
     assert (image.app / "services" / "config" / "knack.py").is_file()
     assert list((image.app / "sql" / "migrations").glob("*.sql"))
-    assert list((image.app / "services" / "utils").glob("__pycache__/cli.*.pyc"))
+    assert list((image.app / "services" / "utils" / "cli").glob("__pycache__/run.*.pyc"))
     assert not {"tests", "dev", "benchmarks", ".git"} & {path.name for path in image.app.iterdir()}
     listed = image.run("-m", "pip", "list", "--format=freeze").stdout
     assert "requests==" in listed
