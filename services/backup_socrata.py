@@ -18,7 +18,7 @@ def main(args: cli.Args) -> cli.Summary:
     """Read the dataset page by page and keep it whole; or read a backup and publish it."""
     resource = backups.find_dataset(cli.config_folder(), args)
     options = args.extra
-    path, on_s3 = options["restore"].removeprefix("s3:"), options["restore"].startswith("s3:")
+    path, on_s3 = backups.read_path(options["restore"])
     on_s3 = on_s3 or not (path or options["folder"])
     has_store = bool(env.get("PGREST_ENDPOINT"))
     settings = env.load(["socrata", *["s3"] * on_s3, *["store"] * has_store])
@@ -69,7 +69,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--restore",
-        default="",
         metavar="FILE",
         help="bring this backup back: a file, or s3: and the key of an object in AWS_BUCKET_NAME",
     )

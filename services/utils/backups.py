@@ -144,6 +144,19 @@ def find_dataset(config_folder: Path | None, args: Args) -> str:
     return found.require("socrata_resource_id", "back up its dataset or restore it")
 
 
+def read_path(given: str | None) -> tuple[str, bool]:
+    """What --restore names: (a file's path or an object's key, whether it is in S3); "" where it was not given.
+
+    Raises: ConfigError if it was given and names nothing.
+    """
+    path = (given or "").removeprefix("s3:")
+    if given is not None and not path:
+        raise ConfigError(
+            f"--restore is {given!r}, expected a file, or s3: and the key of an object. Nothing was sent."
+        )
+    return path, path != given and given is not None
+
+
 def open_shelf(folder: str, bucket: Bucket | None, prefix: str, four_by_four: str) -> Folder | Prefix:
     """Where the backups of a dataset are kept: a folder of its own under `folder`, or under a prefix in a bucket.
 

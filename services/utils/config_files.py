@@ -103,7 +103,9 @@ def _find_literal(path: Path, where: str, name: str = "CONFIG") -> ast.expr:
 def _read_literal(value: ast.expr, where: str) -> dict[str, dict[str, dict[str, Any]]]:
     config = _evaluate(value, where, "CONFIG")
     if not isinstance(config, dict) or not all(
-        isinstance(app, str) and isinstance(held, dict) and all(isinstance(s, dict) for s in held.values())
+        isinstance(app, str)
+        and isinstance(held, dict)
+        and all(isinstance(name, str) and isinstance(settings, dict) for name, settings in held.items())
         for app, held in config.items()
     ):
         raise ConfigError(

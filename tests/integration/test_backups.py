@@ -315,3 +315,5 @@ def test_restore__guards_and_refuses_as_publishing_does(portal, tmp_path):
         list(socrata.read_csv(text, dataclasses.replace(dataset, columns=lesser), "x.csv"))
     with pytest.raises(ConfigError, match="no row identifier that x.csv has"), open(path, newline="") as text:
         list(socrata.read_csv(text, dataclasses.replace(dataset, row_id="key"), "x.csv"))
+    with pytest.raises(ConfigError, match="x.csv has a column twice"):
+        list(socrata.read_csv(io.StringIO("id,name,name\n1,a,b\n"), dataset, "x.csv"))

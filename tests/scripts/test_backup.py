@@ -109,6 +109,8 @@ WRONG = {
     "leave out -a and -c": ["--dataset", "sign-als1", "-a", "x", "-c", "y"],
     "not a whole number, 1 or more": ["--dataset", "sign-als1", "--keep", "0"],
     "--prefix is '/a b'": ["--dataset", "sign-als1", "--prefix", "/a b"],
+    "--restore is ''": ["--dataset", "sign-als1", "--restore", ""],
+    "--restore is 's3:'": ["--dataset", "sign-als1", "--restore", "s3:"],
     "of its own for dev": ["-a", "traffic-operations", "-c", "view_200", "-e", "dev", "--restore", "x"],
 }
 

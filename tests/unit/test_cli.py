@@ -455,7 +455,7 @@ def test_parse_lifetime__units(text: str, seconds: int) -> None:
     assert cli.parse_lifetime(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "0", "0d", "-1h", "1w", "h", "1 h 2 m", "1e3"])
+@pytest.mark.parametrize("text", ["", "0", "0d", "-1h", "1w", "h", "1 h 2 m", "1e3", "99999d"])
 def test_parse_lifetime__nonsense(text: str) -> None:
     """Anything else, and nothing at all, is refused."""
     with pytest.raises(argparse.ArgumentTypeError):

@@ -327,6 +327,7 @@ def test_read_config__executable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ("CONFIG = {'a': []}", "must be {app name"),
         ("CONFIG = {'a': {'c': []}}", "must be {app name"),
         ("CONFIG = {1: {}}", "must be {app name"),
+        ("CONFIG = {'a': {12: {}}}", "must be {app name"),
         ("CONFIG = {[]: {}}", "literals"),
         ("CONFIG = " + "[" * 5000, "not Python|literals"),
         ("CONFIG = {'a': {'c': {}},\n 'b': {},\n 'a': {}}", "line 3: 'a' stands twice"),

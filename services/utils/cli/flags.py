@@ -14,6 +14,7 @@ from services.utils.records import Part
 
 MOST_SHARDS = 1000
 _LATEST_YEAR = 9998
+_LONGEST_S = 36_525 * 86_400
 
 
 class _Version(argparse.Action):
@@ -178,12 +179,13 @@ def parse_date(text: str) -> dt.datetime:
 def parse_lifetime(text: str) -> int:
     """Seconds from 3600, 60m, 12h or 90d.
 
-    Raises: argparse.ArgumentTypeError for anything else, and for 0.
+    Raises: argparse.ArgumentTypeError for anything else, for 0, and for more than a hundred years.
     """
     found = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
     seconds = int(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]] if found else 0
-    if seconds <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 3600, 60m, 12h or 90d")
+    if not 0 < seconds <= _LONGEST_S:
+        more = " (a hundred years at most)" if seconds > 0 else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is no length of time such as 3600, 60m, 12h or 90d{more}")
     return seconds
 
 

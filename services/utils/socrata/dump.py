@@ -110,6 +110,10 @@ def read_csv(text: TextIO, dataset: Dataset, where: str) -> Iterator[Row]:
         raise PublishError(f"{where} cannot be read: it is no CSV, or damaged. Nothing was sent.") from error
     if not names:
         raise ConfigError(f"{where} is empty. Nothing was sent.")
+    if len(set(names)) < len(names):
+        raise ConfigError(
+            f"{where} has a column twice in its header. Nothing was sent. Take one of them out."
+        )
     unknown = [name for name in names if name not in dataset.columns]
     if unknown or dataset.row_id not in names:
         lacks = f"no column {', '.join(unknown)}" if unknown else f"no row identifier that {where} has"
