@@ -13,7 +13,8 @@ from dev.simulators.base import Answer, Request
 from dev.simulators.socrata import SocrataSimulator
 
 _KEY = re.compile(rb'"id":"([0-9a-f]{24})"')
-_ENCODED_KEY = re.compile(rb"%22id%22%3A%22([0-9a-f]{24})%22")
+# A form may escape what it need not.
+_KEY_IN_FORM = re.compile(rb'(?:"|%22)id(?:"|%22)(?::|%3A)(?:"|%22)([0-9a-f]{24})')
 _AFTER = re.compile(r"OBJECTID > (\d+)")
 _JSON = {"Content-Type": "application/json; charset=utf-8"}
 
@@ -62,7 +63,7 @@ class AgolSink(AgolSimulator):
     def answer(self, request: Request) -> Answer:
         """Features are counted; keys can be read, page by page."""
         if request.path.endswith("/applyEdits"):
-            found = _ENCODED_KEY.findall(request.body)
+            found = _KEY_IN_FORM.findall(request.body)
             first = len(self.keys) + 1
             self.keys += found
             results = [{"objectId": first + place, "success": True} for place in range(len(found))]

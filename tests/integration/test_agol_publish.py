@@ -1044,6 +1044,60 @@ def test_publish__incomplete_read(sim, layer):
     assert len(sim.edits) == edits
 
 
+def test_publish__read_whole_at_last(sim, layer):
+    """What a look that was not whole found is forgotten: the next one decides alone."""
+    publish(layer, make_rows(30))
+    sim.add_features(
+        ITEM, 0, [{"attributes": {"id": key}} for key in ("k00003", "k00004", "stranger", None, None)]
+    )
+    page = sim.layer(ITEM)
+    real = page.read_rows
+    looks = []
+
+    def hide_at_first():
+        looks.append(1)
+        rows, fresh = real()
+        return ({oid: f for oid, f in rows.items() if oid % 3}, fresh) if len(looks) == 1 else (rows, fresh)
+
+    page.read_rows = hide_at_first
+    counts = publish(layer, make_rows(30), pauses_s=(0.01, 0.01))
+    assert len(looks) > 2
+    assert counts == Counts(read=30, unchanged=30, deleted=5)
+    assert names(sim) == expected(make_rows(30))
+
+
+STRANGE = ["100% + 1 & 2 = 3; ü", "%2B%26+&&==;;", '"quoted" \\ {}[],:', "🛴 \x7f \x01\t", "a+b c", "%"]
+
+
+def test_publish__what_is_added_as_it_was_built(sim, portal):
+    """Features arrive the same, whatever else the layer holds and whether or not every row has every name."""
+
+    def read(layer_id):
+        found = {}
+        for feature in sim.features(ITEM, layer_id):
+            feature["attributes"].pop("OBJECTID")
+            found[feature["attributes"]["id"]] = feature
+        return found
+
+    rows = [make_row(n, name=text) for n, text in enumerate(STRANGE)]
+    held = {}
+    for layer_id, others in ((1, []), (2, [make_row(90)]), (3, [rows[2], make_row(3, name="Old")])):
+        sim.create_layer(ITEM, layer_id, fields=FIELDS)
+        layer = agol.open_layer(portal, ITEM, layer_id, "layer")
+        publish(layer, others)
+        publish(layer, rows)
+        held[layer_id] = read(layer_id)
+    assert {key: f["attributes"]["NAME"] for key, f in held[1].items()} == expected(rows)
+    assert held[1] == held[2] == held[3]
+    # One row without a name that the others have: it is empty there.
+    sim.create_layer(ITEM, 4, fields=FIELDS)
+    fewer = dict(rows[5].values)
+    del fewer["quantity"]
+    publish(agol.open_layer(portal, ITEM, 4, "layer"), [*rows[:5], Row("k00005", fewer)])
+    held[1]["k00005"]["attributes"]["QUANTITY"] = None
+    assert read(4) == held[1]
+
+
 def test_publish__errors_hold_no_values(sim, layer, caplog):
     """Neither errors nor logs hold what records say."""
     caplog.set_level(logging.DEBUG)
@@ -1058,9 +1112,10 @@ def test_publish__errors_hold_no_values(sim, layer, caplog):
 
 def test_apply_edits__kinds_of_failure(sim, layer):
     """The caller can tell a refusal from an answer that tells nothing."""
-    from services.utils.agol.layer import apply_edits, encode_edit
+    from services.utils.agol.forms import encode_text
+    from services.utils.agol.layer import apply_edits
 
-    add = [encode_edit(b'{"attributes":{"id":"a"}}')]
+    add = [encode_text(b'{"attributes":{"id":"a"}}')]
     sim.faults.add("short-results")
     with pytest.raises(OutcomeUnknown, match="accounts for 0 of them"):
         apply_edits(layer, "adds", add)

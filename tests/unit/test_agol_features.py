@@ -8,14 +8,21 @@ import logging
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from services.utils.agol.compare import Comparer, Note, pack_note, unpack_note
 from services.utils.agol.features import FeatureBuilder, build_feature
 from services.utils.agol.layer import Layer, LayerField
 from services.utils.agol.shapes import build_points
-from services.utils.agol.values import Unfit, clean_html, compile_converter, count_utf16
+from services.utils.agol.values import (
+    INTEGER_RANGES,
+    Unfit,
+    clean_html,
+    compile_careful_converter,
+    compile_converter,
+    count_utf16,
+)
 from services.utils.errors import ConfigError
 from services.utils.records import Row
 
@@ -177,6 +184,67 @@ def test_compile_converter__not_nullable(value):
 def test_clean_html__cases(text, clean):
     """Known tags go, line breaks stay, and no "<...>" is left for the server to refuse."""
     assert clean_html(text) == clean
+
+
+MOMENTS = st.builds(
+    lambda moment, offset, timespec: moment.replace(
+        tzinfo=None if offset is None else dt.timezone(dt.timedelta(minutes=offset))
+    ).isoformat(timespec=timespec),
+    st.datetimes(),
+    st.none() | st.integers(-1439, 1439),
+    st.sampled_from(["hours", "minutes", "seconds", "milliseconds", "microseconds"]),
+)
+ANY_VALUE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**64), 2**64),
+    st.floats(),
+    st.decimals(allow_nan=False),
+    st.text(max_size=12),
+    st.text(alphabet="<>aä \n\ud800\N{GRINNING FACE}", max_size=12),
+    st.text(alphabet="0123456789-+.,eE _", max_size=20),
+    st.from_regex(r"-?[0-9]{1,16}(\.[0-9]{0,16})?", fullmatch=True),
+    st.text(alphabet="0123456789-+:.TWZ ", min_size=23, max_size=27),
+    MOMENTS,
+    st.datetimes(timezones=st.none() | st.just(dt.UTC)),
+    st.dates(),
+    st.lists(st.text(max_size=3), max_size=3),
+)
+ANY_FIELD = st.builds(
+    LayerField,
+    st.just("F"),
+    st.sampled_from(["String", "Date", "Single", "Double", "GUID", "DateOnly", "Strange", *INTEGER_RANGES]),
+    st.sampled_from([0, 3, 8]),
+    st.booleans(),
+)
+
+
+@settings(max_examples=400)
+@given(ANY_FIELD, ANY_VALUE, st.booleans())
+@example(LayerField("F", "Date"), "2024-01-02T03+01:00+05:00", True)
+@example(LayerField("F", "Date"), "2024-01-02T03:04:05-24:00", True)
+@example(LayerField("F", "Date"), "20240102T030405.678-06:00", True)
+@example(LayerField("F", "Date"), "1969-12-31T23:59:59+00:00", True)
+@example(LayerField("F", "Date"), "0001-01-01T00:00:00+14:00", True)
+@example(LayerField("F", "Double"), "-0", True)
+@example(LayerField("F", "Double"), "123456789012345.123456789012345", True)
+@example(LayerField("F", "Double"), "\u0661", True)
+@example(LayerField("F", "Single"), 3.5e38, True)
+@example(LayerField("F", "Double"), 2**1024, True)
+@example(LayerField("F", "String", 3), "abcd", True)
+@example(LayerField("F", "String"), "a<Null>", True)
+@example(LayerField("F", "String"), "a<Null>", False)
+def test_compile_converter__short_cuts(field, value, guard_html):
+    """The short cut for a type's usual values gives what the careful way gives, or leaves the value to it."""
+
+    def take(compile_one):
+        try:
+            out = compile_one(field, guard_html=guard_html)(value)
+        except Unfit as error:
+            return error.args
+        return type(out), repr(out)
+
+    assert take(compile_converter) == take(compile_careful_converter)
 
 
 @given(st.text(alphabet="<>/ab p\"'=!-\n", max_size=60))

@@ -111,6 +111,59 @@ def test_count_new__messages_whose_key_is_not_there(spool: Spool) -> None:
     assert list(spool.keys("rows")) == ["a", "b", "c", "b"]
 
 
+def test_share__body_is_not_copied(spool: Spool) -> None:
+    """A message may be in several queues: its key and body come from each, in that queue's order, stored once."""
+    for n in range(5):
+        spool.put("rows", f"k{n}", b"x" * n)
+    spool.put("other", "o", b"other")
+    numbers = {key: number for number, key, _ in spool.take_numbered("rows")}
+    spool.share("adds", numbers["k3"])
+    spool.put("adds", "own", b"own")
+    spool.share("adds", numbers["k1"])
+    assert list(spool.take("adds")) == [("k3", b"xxx"), ("own", b"own"), ("k1", b"x")]
+    assert list(spool.take_greatest_first("adds")) == [("own", b"own"), ("k3", b"xxx"), ("k1", b"x")]
+    spool.share_all("all", "rows")
+    assert list(spool.take("all")) == list(spool.take("rows"))
+    # Also of what is shared already.
+    spool.share_all("again", "adds")
+    spool.share("again", next(spool.take_numbered("all"))[0])
+    assert list(spool.take("again")) == [*spool.take("adds"), ("k0", b"")]
+    assert list(spool.keys("again")) == ["k3", "own", "k1", "k0"]
+    assert (spool.count("adds"), spool.size("adds"), spool.count("all"), spool.size("all")) == (3, 7, 5, 10)
+    pages = spool._db.execute("select page_count from pragma_page_count('messages')").fetchone()[0]
+    spool.put("rows", "large", b"x" * 1_000_000)
+    spool.share_all("large", "rows")
+    grown = spool._db.execute("select page_count from pragma_page_count('messages')").fetchone()[0] - pages
+    assert grown * 16384 < 1_200_000
+
+
+def test_forget__what_is_there_and_some_queues(spool: Spool) -> None:
+    """What the target holds and some queues may be found out anew; what is wanted and other queues stay."""
+    for key in ("a", "b"):
+        spool.there(key, "note")
+        spool.put("delete", key, b"")
+        spool.put("row", key, b"body")
+    spool.want("a")
+    spool.want("new")
+    spool.forget("delete", "none")
+    assert (spool.count_there(), spool.count_wanted(), spool.count_unwanted()) == (0, 2, 0)
+    assert (spool.count("delete"), spool.count("row")) == (0, 2)
+    assert spool.there("b", "again") is True
+    assert spool.there("a", "again") is True
+    assert (spool.find("a"), spool.find("b"), spool.read_note("a")) == ((True, True), (True, False), "again")
+    with pytest.raises(KeyError):
+        spool.want("new")
+
+
+def test_find_there__marks_what_is_there(spool: Spool) -> None:
+    """What the target holds becomes wanted; what it does not hold is not remembered."""
+    spool.there("a")
+    spool.see("seen")
+    assert [spool.find_there(key) for key in ("a", "a", "b", "seen")] == [True, True, False, False]
+    assert spool.find("a") == (True, True)
+    assert (spool.count_wanted(), spool.count_unwanted()) == (2, 0)
+
+
 def test_take__left_halfway(spool: Spool) -> None:
     """Reading may be left halfway, also where the spool is closed meanwhile."""
     for n in range(3):

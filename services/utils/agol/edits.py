@@ -15,12 +15,11 @@ from typing import Any
 import msgspec
 
 from services.utils.agol.features import find_fold, fold_key
+from services.utils.agol.forms import encode_text
 from services.utils.agol.layer import (
     Layer,
     LayerField,
     apply_edits,
-    count_encoded,
-    encode_edit,
     read_by_keys,
     read_ids,
 )
@@ -49,7 +48,7 @@ CODES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Edit:
     """One edit to send. body: the feature's JSON; empty for a delete. oid: 0 for an add."""
 
@@ -57,6 +56,14 @@ class Edit:
     record_id: str
     body: bytes = b""
     oid: int = 0
+    _form: bytes = field(default=b"", init=False, repr=False, compare=False)
+
+    @property
+    def form(self) -> bytes:
+        """As it stands in the form that is sent; written once, for its length and for sending."""
+        if not self._form:
+            self._form = encode_text(self.body) if self.body else b"%d" % self.oid
+        return self._form
 
 
 def set_oid(body: bytes, oid_field: str, oid: int) -> bytes:
@@ -131,7 +138,7 @@ class Editor:
         while waiting:
             part = waiting.pop()
             try:
-                results = apply_edits(self.layer, kind, [_encode(edit) for edit in part])
+                results = apply_edits(self.layer, kind, [edit.form for edit in part])
             except RequestRefused as error:
                 waiting += self._take_refusal(kind, part, error)
                 continue
@@ -275,10 +282,6 @@ class Editor:
         )
 
 
-def _encode(edit: Edit) -> str:
-    return encode_edit(edit.body) if edit.body else str(edit.oid)
-
-
 def _name_code(code: int) -> str:
     return f"error {code}, {CODES[code]}" if code in CODES else f"error {code}"
 
@@ -293,7 +296,7 @@ def _cut(edits: Iterable[Edit]) -> Iterator[list[Edit]]:
     chunk: list[Edit] = []
     size = 0
     for edit in edits:
-        length = (count_encoded(edit.body) if edit.body else len(str(edit.oid))) + 3
+        length = len(edit.form) + 1
         if chunk and (len(chunk) >= FEATURES_PER_EDIT or size + length > BYTES_PER_EDIT):
             yield chunk
             chunk, size = [], 0

@@ -40,7 +40,8 @@ _OWNERS_A_QUERY, _PARTS_ASKED_FOR = 50, 1000
 class Rows:
     """The rows of a run as features. Queues of `spool`: "row" (built), "refused" and "gone" (keys only).
 
-    fewest: attributes of the feature that has the fewest; None where there is none.
+    The folded keys of what was built are wanted there. fewest: attributes of the feature that has the fewest; None
+    where there is none.
     """
 
     builder: FeatureBuilder
@@ -52,6 +53,7 @@ class Rows:
 class Plan:
     """Queues of `state`: "update" and "add" (edits), "same" (keys that stay as they are), "delete".
 
+    state: the spool of the rows; what is added as it was built is not written again.
     there: records in the layer (keys, and features without one). removed: how many of them would go.
     copies: second features of a key; they go too, but nothing is lost with them.
     """
@@ -70,7 +72,7 @@ class Plan:
 
     def keys(self, queue: str) -> Iterator[str]:
         """The keys of a queue."""
-        return (key for key, _ in self.state.take(queue))
+        return self.state.keys(queue)
 
     def tell(self, differences: Differences) -> None:
         """Tell of all edits, and how many features there are."""
@@ -162,7 +164,7 @@ def plan_replace(
     comparer = _build_comparer(layer, built.builder)
     fields = _read_names(built.builder)
     for pause_s in [*pauses_s, None]:
-        plan = Plan(Spool())
+        plan = Plan(built.spool)
         keyless, read = 0, 0
         for feature in read_features(layer, fields, geometry=bool(built.builder.location_names)):
             read += 1
@@ -171,7 +173,7 @@ def plan_replace(
         if number == read:
             break
         # A page that was not whole would make us add what is there already.
-        plan.state.close()
+        plan.state.forget("copy", "delete")
         if pause_s is None:
             raise PublishError(
                 f"{layer.where} counts {number} features, but {read} were read. Nothing was changed. Perhaps "
@@ -196,7 +198,7 @@ def plan_changes(
     """
     builder = built.builder
     comparer = _build_comparer(layer, builder)
-    plan = Plan(Spool())
+    plan = Plan(built.spool)
     there = _read_features_of_rows(layer, built) if parts is None else _read_parts(layer, builder, parts)
     for feature in there:
         _note_there(plan, comparer, builder.key, feature)
@@ -213,11 +215,7 @@ def plan_changes(
 def _read_features_of_rows(layer: Layer, built: Rows) -> Iterator[dict[str, Any]]:
     """The features of the rows' keys, deleted rows included."""
     builder = built.builder
-    keys = itertools.chain(
-        (key for key, _ in built.spool.take("row")),
-        (key for key, _ in built.spool.take("refused")),
-        (key for key, _ in built.spool.take("gone")),
-    )
+    keys = itertools.chain.from_iterable(map(built.spool.keys, ("row", "refused", "gone")))
     ours = Spool()
     while batch := list(itertools.islice(keys, _BATCH)):
         fresh = [key for key in batch if ours.there(fold_key(key))]
@@ -294,13 +292,17 @@ def _add_copies(plan: Plan) -> None:
 
 def _sort_rows(plan: Plan, built: Rows, comparer: Comparer, counts: Counts, on_reject: OnReject) -> None:
     """Give every row its place: unchanged, update or add."""
-    layer, used = built.builder.layer, built.builder.used
+    layer, used, state = built.builder.layer, built.builder.used, plan.state
     # Mostly every row has every name: what is new then goes as it was built.
     alike = built.fewest == len(used)
-    for key, packed in built.spool.take("row"):
-        found = plan.state.want(fold_key(key))
+    rows: Iterable[tuple[int, str, bytes]] = state.take_numbered("row")
+    if alike and not state.count_there():
+        state.share_all("add", "row")
+        rows = ()
+    for number, key, packed in rows:
+        found = state.read_note(fold_key(key))
         if found is None and alike:
-            plan.state.put("add", key, packed)
+            state.share("add", number)
             continue
         edit = _unpack(key, packed)
         feature = msgspec.json.decode(edit.body)
@@ -308,22 +310,22 @@ def _sort_rows(plan: Plan, built: Rows, comparer: Comparer, counts: Counts, on_r
         if reason:
             refuse_row(edit.record_id, reason, feature["attributes"], counts, on_reject)
             if found is not None:
-                plan.state.put("same", key, b"")
+                state.put("same", key, b"")
             continue
         if found is None:
-            plan.state.put("add", key, _pack(edit.record_id, 0, msgspec.json.encode(feature)))
+            state.put("add", key, _pack(edit.record_id, 0, msgspec.json.encode(feature)))
             continue
         note = unpack_note(found)
         if comparer.same(note, comparer.note(feature)):
             plan.unchanged += 1
-            plan.state.put("same", key, b"")
+            state.put("same", key, b"")
         else:
             body = set_oid(msgspec.json.encode(feature), layer.oid_field, note.oid)
-            plan.state.put("update", key, _pack(edit.record_id, note.oid, body))
-    for key, _ in built.spool.take("refused"):
+            state.put("update", key, _pack(edit.record_id, note.oid, body))
+    for key in state.keys("refused"):
         try:
-            if plan.state.want(fold_key(key)) is not None:
-                plan.state.put("same", key, b"")
+            if state.want(fold_key(key)) is not None:
+                state.put("same", key, b"")
         except KeyError:
             continue  # another row has this key and was taken
 

@@ -66,7 +66,6 @@ def publish(
         plan = plan_replace(layer, built, pauses_s=pauses_s, counts=counts, on_reject=on_reject)
     else:
         plan = plan_changes(layer, built, parts=parts, counts=counts, on_reject=on_reject)
-    built.spool.close()
     if parts is not None:
         parts.close()
     try:

@@ -6,11 +6,13 @@ or has the other way round; altitudes are left out, as layers take none unless t
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from services.utils.agol.values import Unfit
 
 WGS84 = {"wkid": 4326}
+_NUMERIC = (int, float, str)
 
 Line = list[list[float]]
 
@@ -42,6 +44,9 @@ def build_points(value: Any) -> Line:
     """[[longitude, latitude], ...] of a {"latitude", "longitude"}, a list of those, or nothing. Raises: Unfit."""
     if value is None or value == "":
         return []
+    if isinstance(value, dict):
+        point = _build_point(value)
+        return [] if point is None else [point]
     places = value if isinstance(value, list | tuple) else [value]
     points = map(_build_point, places)
     return [point for point in points if point is not None]
@@ -122,12 +127,12 @@ def _check_range(longitude: float, latitude: float) -> list[float]:
 
 
 def _read_degrees(name: str, raw: Any) -> float:
-    if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+    if isinstance(raw, bool) or not isinstance(raw, _NUMERIC):
         raise Unfit(f"{name} is not a number")
     try:
         value = float(raw)
     except (ValueError, OverflowError):
         raise Unfit(f"{name} is not a number") from None
-    if value != value or value in (float("inf"), float("-inf")):
+    if not math.isfinite(value):
         raise Unfit(f"{name} is not a number")
     return value

@@ -99,10 +99,10 @@ def look(layer: Layer, plan: Plan, editor: Editor, *, replace: bool) -> Findings
         for queue in ("update", "add", "same"):
             for key in plan.keys(queue):
                 folded = fold_key(key)
-                oldest = seen.want(folded)
-                if folded in findings.copies and oldest is not None:
-                    findings.copies[folded].insert(0, int(oldest))
-                if oldest is None and key not in editor.failed and (replace or queue != "same"):
+                if seen.find_there(folded):
+                    if folded in findings.copies:
+                        findings.copies[folded].insert(0, int(seen.read_note(folded) or 0))
+                elif key not in editor.failed and (replace or queue != "same"):
                     findings.missing.append(key)
         findings.unexpected += [key for key, _ in seen.unwanted() if key not in stuck]
     finally:

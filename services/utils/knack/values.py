@@ -23,6 +23,7 @@ from zoneinfo import ZoneInfo
 Record = Mapping[str, Any]
 Reader = Callable[[Record], Any]
 
+_NUMERIC = (int, float, str)
 _DAY_MS = 86_400_000
 _MINUTE_MS = 60_000
 _EPOCH = datetime.datetime(1970, 1, 1)
@@ -53,11 +54,11 @@ class WallClock:
 
     def format_iso(self, unix_timestamp: Any) -> str | None:
         """ "2025-03-09T16:05:00-05:00"; None if it is no number or no time of the years 1 to 9999."""
-        if isinstance(unix_timestamp, bool) or not isinstance(unix_timestamp, int | float):
-            return None
-        if isinstance(unix_timestamp, float) and not math.isfinite(unix_timestamp):
-            return None
-        day, left = divmod(int(unix_timestamp), _DAY_MS)
+        if type(unix_timestamp) is not int:
+            if not isinstance(unix_timestamp, float) or not math.isfinite(unix_timestamp):
+                return None
+            unix_timestamp = int(unix_timestamp)
+        day, left = divmod(unix_timestamp, _DAY_MS)
         known = self._days.get(day)
         if known is None:
             if not 1 <= day + _EPOCH_DAY <= _LAST_DAY:
@@ -161,7 +162,7 @@ def _build_place(value: Any) -> dict[str, Any] | None:
 
 
 def _read_degrees(value: Any, most: int) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
+    if isinstance(value, bool) or not isinstance(value, _NUMERIC):
         return None
     try:
         degrees = float(value)
@@ -171,7 +172,12 @@ def _read_degrees(value: Any, most: int) -> float | None:
 
 
 def _join(values: list[Any]) -> str | None:
-    return ", ".join([str(value) for value in values]) if values else None
+    if not values:
+        return None
+    try:
+        return ", ".join(values)
+    except TypeError:  # seldom: not all are text
+        return ", ".join([str(value) for value in values])
 
 
 def _read_default(key: str) -> Reader:
@@ -179,8 +185,8 @@ def _read_default(key: str) -> Reader:
 
     def read(record: Record) -> Any:
         value = record[raw] if raw in record else record.get(key)
-        if value == "":
-            return None
+        if type(value) is str:
+            return value or None
         return _join(value) if isinstance(value, list) else value
 
     return read
@@ -191,8 +197,8 @@ def _read_choice(key: str) -> Reader:
 
     def read(record: Record) -> Any:
         value = record[raw] if raw in record else record.get(key)
-        if value == "":
-            return None
+        if type(value) is str:
+            return value or None
         if isinstance(value, list):
             # Knack writes a blank choice of many as [null] too.
             return None if value == [None] else _join(value)
