@@ -144,7 +144,6 @@ class Spool:
         """Empty some queues, and forget what the target holds; what is wanted stays."""
         for queue in queues:
             self._db.execute("delete from queue where queue = ?", (queue,))
-        self._db.execute("delete from keys where not wanted")
         self._db.execute("update keys set note = null where note is not null")
 
     def count(self, queue: str) -> int:

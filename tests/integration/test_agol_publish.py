@@ -1006,6 +1006,19 @@ def test_publish__key_added_meanwhile(sim, portal, code):
     assert names(sim, 1) == expected(make_rows(3))
 
 
+def test_publish__older_copy_by_another_writer(sim, layer):
+    """Where another writer's feature of a key is older than ours, it stays, with what we had to say of it."""
+
+    def interfere(request):
+        if b"adds=" in request.body:
+            sim.on_request = None
+            sim.add_features(ITEM, 0, [{"attributes": {"id": "k00001", "NAME": "theirs"}}])
+
+    sim.on_request = interfere
+    assert publish(layer, make_rows(3)) == Counts(read=3, inserted=3)
+    assert names(sim) == expected(make_rows(3))
+
+
 @pytest.mark.parametrize(("key", "named"), [("stranger", "stranger"), (None, "no key")])
 def test_publish__another_writer(sim, layer, key, named):
     """Features that somebody adds meanwhile are not deleted unseen: the run says so and fails."""
@@ -1089,7 +1102,18 @@ def test_publish__what_is_added_as_it_was_built(sim, portal):
         held[layer_id] = read(layer_id)
     assert {key: f["attributes"]["NAME"] for key, f in held[1].items()} == expected(rows)
     assert held[1] == held[2] == held[3]
-    # One row without a name that the others have: it is empty there.
+    # One row without a name that the others have: it is empty there, and so unfit where it may not be.
+    nameless = {name: value for name, value in rows[2].values.items() if name != "name"}
+    for layer_id, others in ((5, []), (6, [make_row(90)])):
+        sim.create_layer(ITEM, layer_id, fields={**FIELDS, "NAME": ("String", 20, False)})
+        layer = agol.open_layer(portal, ITEM, layer_id, "layer")
+        publish(layer, others)
+        rejects: list[Reject] = []
+        publish(layer, [*rows[:2], Row("k00002", nameless)], rejects=rejects)
+        assert [(one.record_id, one.reason) for one in rejects] == [
+            ("k00002", "field NAME: may not be empty")
+        ]
+        assert names(sim, layer_id) == expected(rows[:2])
     sim.create_layer(ITEM, 4, fields=FIELDS)
     fewer = dict(rows[5].values)
     del fewer["quantity"]
