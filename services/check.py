@@ -18,7 +18,7 @@ def main(args: cli.Args) -> cli.Summary:
     folder = cli.config_folder()
     config = containers.read_config(folder, partial(report.add_error, "configuration"))
     chosen = checking.choose_containers(config, args.app_name, args.container, args.env, report)
-    checking.check_offline(config, chosen, report)
+    checking.check_offline(config, chosen, report, folder)
     if args.extra["online"]:
         checking.check_online(chosen, report)
     for line in report.lines([container.where for container in chosen]):

@@ -50,7 +50,9 @@ def name_env_file(settings: Settings, container: Container, step: Step) -> str:
             f"RECORD_SERVICES_ENV_FILE is not set, and RECORD_SERVICES_RUNNER is {settings.runner!r}: scripts would "
             "start without variables. No DAG was built. Set it to the path of an env file."
         )
-    return settings.env_file.format(app=container.app, container=container.id, script=step.script)
+    return settings.env_file.format(
+        app=container.app, container=container.id, script=step.script, dest=step.dest
+    )
 
 
 def quote(words: Iterable[str]) -> str:

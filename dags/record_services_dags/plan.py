@@ -24,6 +24,7 @@ class Step:
     flags: given always. usual: given unless the run was asked to do everything. pool: "" for Airflow's own. slots: of
     that pool. whatever_before: it is tried even where a step before it failed. shards: how many share a full load, for
     the steps that know of it: `shards` finds whether one is due, `load_shard` is there for each, `load` closes it.
+    dest: the Knack app that it copies to.
     """
 
     id: str
@@ -35,6 +36,7 @@ class Step:
     after: tuple[str, ...] = ()
     whatever_before: bool = False
     shards: int = 0
+    dest: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,10 @@ def plan_steps(container: Container, slots: int = 0) -> list[Step]:
     for script in container.publishers:
         name = "publish_" + script.removeprefix("records_to_")
         steps.append(Step(name, script, own, usual, name_destination_pool(container, script), 1, loaded))
+    for app in container.copies_to:
+        # One that writes an app at a time: it has ten requests a second in all.
+        pool, to = f"knack_copy_{_clean(app)}", (*own, "-dest", app)
+        steps.append(Step(f"copy_{_clean(app)}", "records_to_knack", to, usual, pool, 1, loaded, dest=app))
     return steps
 
 
@@ -132,7 +138,7 @@ def plan_pools(containers: Iterable[Container]) -> list[Pool]:
     pools: dict[str, Pool] = {}
     for container in containers:
         for step in plan_steps(container):
-            if step.id.startswith("publish_"):
+            if step.id.startswith(("publish_", "copy_")):
                 pools[step.pool] = Pool(step.pool, 1, f"one writer at a time: {step.script}")
             elif step.pool:
                 held = pools.get(step.pool)

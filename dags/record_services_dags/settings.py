@@ -20,7 +20,7 @@ from services.utils.schedules import find_length_s
 ROOT = Path(__file__).resolve().parents[2]
 RUNNERS = ("docker", "local", "docker-operator")
 # What may stand in the path of the env file: each app has secrets of its own, each script may have fewer rights.
-PLACEHOLDERS = ("app", "container", "script")
+PLACEHOLDERS = ("app", "container", "script", "dest")
 
 VARIABLES: dict[str, str] = {
     "RECORD_SERVICES_RUNNER": "docker",
@@ -41,7 +41,7 @@ VARIABLES: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Times in seconds; env_file may hold {app}, {container} and {script}; config is None for services/config."""
+    """Times in seconds; env_file may hold what `PLACEHOLDERS` names; config is None for services/config."""
 
     runner: str
     env_file: str
@@ -87,7 +87,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     except ValueError:
         named = {""}
     if not named <= set(PLACEHOLDERS):
-        raise refuse("RECORD_SERVICES_ENV_FILE", "a path; {app}, {container} and {script} may stand in it")
+        raise refuse(
+            "RECORD_SERVICES_ENV_FILE", "a path; {app}, {container}, {script} and {dest} may stand in it"
+        )
     if not values["RECORD_SERVICES_RETRIES"].isdecimal():
         raise refuse("RECORD_SERVICES_RETRIES", "a whole number, 0 or more")
     return Settings(

@@ -111,6 +111,11 @@ class Container:
         return ["public_id"] if self.public_id else []
 
     @property
+    def copies_to(self) -> list[str]:
+        """The Knack apps that its records are copied to in its env."""
+        return [] if "dest_apps" in self.dev_blocked else list(self.dest_apps or {})
+
+    @property
     def copies_media(self) -> bool:
         """Whether its submissions' files are copied in its env."""
         return self.attachments is not None and "attachments" not in self.dev_blocked

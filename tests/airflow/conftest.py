@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -226,8 +227,10 @@ def open_airflow(way: Way, folder: Path, *workers: tuple[str, ...], **more: str)
 
 
 def configure(path: Path) -> None:
-    """Give the work orders a schedule, and the signals shards."""
+    """Give the work orders a schedule and no other app, which nobody stands in for here, and the signals shards."""
     text = path.read_text(encoding="utf-8")
+    text, taken = re.subn(r'"dest_apps": \{.*\}\},\n', "", text)
+    assert taken
     for title, more in (("Work orders", '"schedule": "@daily"'), ("Traffic signals", '"shards": 2')):
         assert f'"description": "{title}' in text
         text = text.replace(f'"description": "{title}', f'{more}, "description": "{title}')

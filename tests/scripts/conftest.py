@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,8 +160,8 @@ def way(clean_store: stacks.Stack, store_env: dict[str, str], city: City, tmp_pa
     """Simulators with data, an empty store, empty destinations."""
     config = tmp_path / "config"
     config.mkdir()
-    shipped = (ROOT / "dev" / "demo" / "config" / "knack.py").read_text(encoding="utf-8")
-    (config / "knack.py").write_text(shipped, encoding="utf-8")
+    for name in ("knack.py", "field_maps.py"):
+        shutil.copyfile(ROOT / "dev" / "demo" / "config" / name, config / name)
     with (
         KnackSimulator(city.metadata, city.records, rate_limit=None) as knack,
         SocrataSimulator() as socrata,

@@ -45,14 +45,44 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check(
-    knack: dict[str, Any] | None = None, odk: dict[str, Any] | None = None, env: str = "prod"
+    knack: dict[str, Any] | None = None,
+    odk: dict[str, Any] | None = None,
+    env: str = "prod",
+    folder: Path | None = None,
 ) -> list[tuple[str, str, str]]:
     """(level, where, text) of what is found in an app "city" of each source."""
     config: dict[str, Any] = {"knack": {"city": knack or {}}, "odk": {"survey": odk or {}}}
     report = checking.Report()
     chosen = checking.choose_containers(config, "", "", env, report)
-    checking.check_offline(config, chosen, report)
+    checking.check_offline(config, chosen, report, folder)
     return [(finding.level, finding.where, finding.text) for finding in report.findings]
+
+
+KEY = {"src": "field_1", "works": "field_2", "primary_key": True}
+
+
+@pytest.mark.parametrize(
+    ("maps", "said"),
+    [
+        (None, "there is no list of fields"),
+        ("FIELD_MAPS = {'city': {'object_1': [{'src': 'field_1', 'works': 'field_2'}]}}", "expected one"),
+        (
+            f"FIELD_MAPS = {{'city': {{'object_1': [{KEY!r}, {KEY | {'handlr': 'strip'}!r}]}}}}",
+            "unknown setting 'handlr'; nearest: handler",
+        ),
+        ("FIELD_MAPS = make()", "must be literals only"),
+        (f"FIELD_MAPS = {{'city': {{'object_1': [{KEY!r}]}}}}", ""),
+    ],
+)
+def test_check__field_maps(tmp_path: Path, maps: str | None, said: str) -> None:
+    """The field map of a container that is copied to another app is read too, where it is copied in this env."""
+    if maps is not None:
+        (tmp_path / "field_maps.py").write_text(maps)
+    knack = {"object_1": {**DATED, "dest_apps": {"works": {"object": "object_5"}}}}
+    found = check(knack, folder=tmp_path)
+    assert [(level, where) for level, where, _ in found] == [("error", "city/object_1")] * bool(said)
+    assert all(said in text and "Nothing was" not in text for _, _, text in found)
+    assert [level for level, _, _ in check(knack, env="dev", folder=tmp_path)] == ["note"]
 
 
 def test_check__a_sound_configuration_has_no_findings() -> None:

@@ -54,6 +54,26 @@ def test_plan_steps__knack() -> None:
     assert [name for name, step in found.items() if step.whatever_before] == ["load"]
 
 
+def test_plan_steps__copies_to_other_apps() -> None:
+    """Each other Knack app has a task behind the load, an env file, and a pool that all who copy there share."""
+    copied = {"dest_apps": {"street works": {"object": "object_5"}, "assets": {"object": "object_1"}}}
+    container = make(copied)
+    found = steps(container)
+    assert list(found) == ["metadata", "load", "copy_street_works", "copy_assets"]
+    copy = found["copy_street_works"]
+    assert (copy.script, copy.after, copy.pool) == (
+        "records_to_knack",
+        ("load",),
+        "knack_copy_street_works",
+    )
+    assert commands.build_flags(copy).startswith("-a app -c c1 -e prod -dest 'street works' {{")
+    path = commands.name_env_file(run_settings(ENV_FILE="/etc/{app}-{script}-{dest}.env"), container, copy)
+    assert path == "/etc/app-records_to_knack-street works.env"
+    pools = {pool.name: pool.slots for pool in plan.plan_pools([container, make(copied, name="c2")])}
+    assert pools == {"knack_app": 1, "knack_copy_assets": 1, "knack_copy_street_works": 1}
+    assert list(steps(make(copied, env="dev"))) == ["metadata", "load"]
+
+
 def test_plan_steps__odk() -> None:
     """A form's metadata are its own; media are copied beside the publishing."""
     found = steps(make({**PUBLISHED, "attachments": {}}, system="odk"))
@@ -256,8 +276,8 @@ def test_env_file__wrong(tmp_path: Path, content: str | None, said: str) -> None
         ("RETRY_AFTER", "1 minute", "length of time"),
         ("TIMEOUT", "@daily", "length of time"),
         ("POOLS", "none", "own or default"),
-        ("ENV_FILE", "/etc/{ap}.env", "{app}, {container} and {script}"),
-        ("ENV_FILE", "/etc/{.env", "{app}, {container} and {script}"),
+        ("ENV_FILE", "/etc/{ap}.env", "{app}, {container}, {script} and {dest}"),
+        ("ENV_FILE", "/etc/{.env", "{app}, {container}, {script} and {dest}"),
         ("DOCKER_OPTIONS", "[1]", "JSON object"),
         ("DOCKER_FLAGS", "-v 'a", "shell"),
     ],

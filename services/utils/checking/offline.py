@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from services.utils import env
@@ -12,6 +13,7 @@ from services.utils.checking.asking import NAMES
 from services.utils.checking.findings import ERROR, NOTE, WARNING, Report
 from services.utils.containers import DESTINATION_KEYS, SYSTEMS, Container, build_container, find_app
 from services.utils.errors import ConfigError
+from services.utils.fieldmaps import read_field_maps
 
 Config = Mapping[str, Mapping[str, Mapping[str, Any]]]
 Target = tuple[str, ...]
@@ -59,8 +61,13 @@ def _build_containers(
     return built
 
 
-def check_offline(config: Config, chosen: Sequence[Container], report: Report) -> None:
-    """Check the chosen containers, beside all others that are configured, and the environment that they need."""
+def check_offline(
+    config: Config, chosen: Sequence[Container], report: Report, folder: Path | None = None
+) -> None:
+    """Check the chosen containers, beside all others that are configured, and the environment that they need.
+
+    folder: where the configuration's files are, for field maps; None for services/config.
+    """
     everyone = {name: _build_containers(config, name, Report()) for name in ("prod", "dev")}
     for container in chosen:
         _check_kind(config, container, report)
@@ -68,7 +75,16 @@ def check_offline(config: Config, chosen: Sequence[Container], report: Report) -
         _check_layer(config, container, report)
         _check_dev(config, container, everyone, report)
         _check_sharing(container, everyone[container.env], report)
+        _check_field_maps(container, folder, report)
     _check_environment(chosen, report)
+
+
+def _check_field_maps(container: Container, folder: Path | None, report: Report) -> None:
+    for app in container.copies_to:
+        try:
+            read_field_maps(folder, container, app)
+        except ConfigError as error:
+            report.add_error(container.where, error)
 
 
 def list_systems(containers: Iterable[Container]) -> list[str]:

@@ -190,7 +190,7 @@ _ORDER = {
 def _list_scripts(settings: Container) -> list[str]:
     """The scripts that a container is configured for."""
     loads = [] if settings.repeat else ["records_to_postgrest"]
-    copies = ["records_to_knack"] if settings.dest_apps and "dest_apps" not in settings.dev_blocked else []
+    copies = ["records_to_knack"] if settings.copies_to else []
     return loads + (["attachments_to_s3"] if settings.copies_media else []) + settings.publishers + copies
 
 
