@@ -12,6 +12,7 @@ from dev import stack as stacks
 from dev.simulators.base import Request
 from tests.conftest import empty_tables
 from tests.forks import Done, Waits
+from tests.scripts.conftest import Way
 from tests.world import (
     CONTAINERS,
     DATASETS,
@@ -389,3 +390,11 @@ def test_repair__stopped(world: World) -> None:
     assert set(ends) <= {"stopped", "ok"} and "stopped" in ends
     assert world.run("reconcile", "-c", WORK_ORDERS, "--repair").code == 0
     assert world.places(WORK_ORDERS) == good
+
+
+def test_reconcile__nothing_to_compare(quick: Way) -> None:
+    """A repeat that is published nowhere has no place to compare: that is said, in one line."""
+    forms = {"trees": {"project_id": 1}, "trunks": {"project_id": 1, "form_id": "trees", "repeat": "trunk"}}
+    (quick.config / "odk.py").write_text(f"CONFIG = {{'park': {forms!r}}}", encoding="utf-8")
+    done = quick.run("reconcile", "-c", "trunks", app="park", ODK_BASE_URL="http://127.0.0.1:9")
+    assert done.code == 2 and "park/trunks has no place to compare" in done.stderr, done.stderr

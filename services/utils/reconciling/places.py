@@ -19,6 +19,7 @@ from services.utils.cli import Args
 from services.utils.containers import Container
 from services.utils.differences import Difference, Differences
 from services.utils.env import Settings
+from services.utils.errors import ConfigError
 from services.utils.guard import DeleteGuard
 from services.utils.progress import track
 from services.utils.records import Counts, Document, OnReject, Reject, Row
@@ -277,7 +278,7 @@ def choose_places(
 ) -> list[type[Place]]:
     """The places to compare: those that are asked for, or all that the container has in its env.
 
-    Raises: ConfigError if one that is asked for is not configured.
+    Raises: ConfigError if one that is asked for is not configured, or there is none.
     """
     wanted = only or [
         name for name in NAMES if name == STORE or _PUBLISHERS.get(name) in container.publishers
@@ -285,6 +286,11 @@ def choose_places(
     if container.repeat and not only:
         # Its documents are its form's, and compared with that.
         wanted = [name for name in wanted if name != STORE]
+    if not wanted:
+        raise ConfigError(
+            f"{container.where} has no place to compare: its documents are its form's, and it is published nowhere"
+            f"{' with -e dev' if container.env == 'dev' else ''}. Nothing was sent."
+        )
     for name in wanted:
         if name == STORE:
             sources.refuse_repeat(config, container)
