@@ -23,6 +23,7 @@ from dev.stack import processes
 from services.utils.env import StoreSettings
 from services.utils.postgrest import PostgREST
 from services.utils.store import Store, split_batches
+from services.utils.store.bodies import encode_body
 
 PARTS = {
     "knack, as it is": ("knack", ""),
@@ -89,7 +90,7 @@ def make_bodies(stack: stacks.Stack, source: str, records: int) -> Iterator[byte
     store = Store(PostgREST(StoreSettings(stack.url, "", stack.jwt_secret, "api_user")), source, "a", WIDE)
     named = {record[7:31].decode(): record for record in wide_records(records)}
     for batch in split_batches(named):
-        yield store.encode(batch)
+        yield encode_body(store, batch)
 
 
 def send(stack: stacks.Stack, source: str, bodies: list[bytes]) -> Spent:

@@ -6,7 +6,7 @@ odk             a source
 sources.py      joins configuration to a source
 loading.py      from a source into the store; replaces.py: full loads that several processes share
 submissions     from an ODK form into the store
-store.py        documents in the store; documents.py: their records, decoded
+store           documents in the store; documents.py: their records, decoded
 postgrest.py    the store's HTTP verbs
 views.py        the views in schema bi
 rownames.py     names that several fields would have; masking.py: public ids

@@ -46,6 +46,19 @@ def decode_raw(decoder: msgspec.json.Decoder[T], body: bytes) -> tuple[T, Callab
     return value, cut
 
 
+def decode_blanked(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """A body's value, with a blank for every lone surrogate: for texts that are shown.
+
+    Raises: as `decode_raw`.
+    """
+    try:
+        return _decode(decoder, body)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError:
+        return _decode(decoder, mend_surrogates(body))
+
+
 def is_json(body: bytes) -> bool:
     """Whether the bytes are one whole JSON value."""
     try:

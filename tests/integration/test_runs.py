@@ -19,13 +19,13 @@ import pytest
 from dev import stack as stacks
 from dev.simulators.postgrest import PostgrestWire
 from services.utils import runs, session
-from services.utils import store as store_module
 from services.utils.cli import Args
 from services.utils.env import StoreSettings
 from services.utils.errors import ConfigError, PublishError, SourceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
 from services.utils.records import Counts, Document, Reject
 from services.utils.store import Store
+from services.utils.store import reading as pages_read
 
 DESTINATION = "socrata:data.example.org/abcd-1234"
 SCRIPT = Args("records_to_socrata", "app", "object_1", "prod")
@@ -122,7 +122,7 @@ def test_record_run__ok(postgrest: PostgREST, clean_store: stacks.Stack) -> None
         "error": None,
     }.items():
         assert row[name] == value, name
-    assert row["watermark"] == run.watermark
+    assert dt.datetime.fromisoformat(row["watermark"]) == dt.datetime.fromisoformat(run.watermark)
     assert row["watermark"] <= row["started_at"] <= row["finished_at"]
     assert run.summary().watermark == run.watermark
     assert run.summary().counts.read == 5
@@ -290,7 +290,7 @@ def test_watch__changed_while_it_is_read(
     postgrest: PostgREST, clean_store: stacks.Stack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What changes while changes are read comes once, not as two records of one key, and again with the next run."""
-    monkeypatch.setattr(store_module, "READ_ROWS_FIRST", 2)
+    monkeypatch.setattr(pages_read, "READ_ROWS_FIRST", 2)
     documents = Store(postgrest, "knack", "a1", "object_1")
     loads = Store(connect(clean_store, role="api_user"), "knack", "a1", "object_1")
     pages = [[(f"r{number}", b'{"n":1}') for number in range(5)]]

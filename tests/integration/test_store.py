@@ -20,7 +20,7 @@ from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, S
 from services.utils.postgrest import PostgREST, mint_token
 from services.utils.records import Counts, Document, Reject
 from services.utils.session import Backoff
-from services.utils.store import Store
+from services.utils.store import Store, reading
 
 PLAIN = {f"r{n:03}": b'{"id":"r%03d","n":%d}' % (n, n) for n in range(25)}
 QUICK = Backoff(attempts=3, factor_s=0.01, max_wait_s=0.02, jitter_s=0.0, deadline_s=10.0)
@@ -37,8 +37,8 @@ def quick() -> Iterator[None]:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bodies and pages are small, so that little data makes many."""
-    for name, value in {"BODY_ROWS": 4, "READ_ROWS_FIRST": 3, "READ_ROWS_MOST": 5}.items():
-        monkeypatch.setattr(store, name, value)
+    for name, value in {"READ_ROWS_FIRST": 3, "READ_ROWS_MOST": 5}.items():
+        monkeypatch.setattr(reading, name, value)
     monkeypatch.setattr(store.split_batches, "__defaults__", (4, 4_000_000))
 
 
@@ -217,7 +217,7 @@ def test_load__odd_documents(clean_store: stacks.Stack, small: None) -> None:
     assert {d.record_id: d.record for d in documents.read()} == {**PLAIN, **ODD}
     assert load(documents, {**PLAIN, **ODD}, rejects=rejects) == Counts(read=40, unchanged=40)
     assert load(documents, {**PLAIN, **ODD}, dry_run=True) == Counts(read=40, unchanged=40)
-    assert documents._find_same({**PLAIN, **ODD}) == {*PLAIN, *ODD}
+    assert documents.find_same({**PLAIN, **ODD}) == {*PLAIN, *ODD}
     odder = {**ODD, "half": rb'{"a":"\ud83d \u0000"}'}
     assert load(documents, odder, rejects=rejects) == Counts(read=15, updated=1, unchanged=14)
     assert set(documents.read_alive_ids([*ODD, "nobody"])) == set(ODD)
@@ -486,8 +486,8 @@ def test_read__cut_answers(clean_store: stacks.Stack, wire: PostgrestWire, small
 
 def test_read__memory_by_bytes(clean_store: stacks.Stack, wire: PostgrestWire, monkeypatch) -> None:
     """Pages are sized by bytes: wide documents come few at a time."""
-    monkeypatch.setattr(store, "READ_BYTES", 50_000)
-    monkeypatch.setattr(store, "READ_ROWS_FIRST", 5)
+    monkeypatch.setattr(reading, "READ_BYTES", 50_000)
+    monkeypatch.setattr(reading, "READ_ROWS_FIRST", 5)
     documents = open_store(clean_store, wire.url)
     load(documents, {f"r{n:03}": b'"' + b"x" * 10_000 + b'"' for n in range(40)})
     assert len(list(documents.read())) == 40
@@ -520,13 +520,13 @@ def test_quote__filters_find_exactly_the_key(clean_store: stacks.Stack, keys: se
     for key in keys:
         assert documents.read_alive_ids([key]) == {key}
     assert documents.read_alive_ids(ordered) == keys
-    rows = store.READ_ROWS_FIRST
-    store.READ_ROWS_FIRST = 1
+    rows = reading.READ_ROWS_FIRST
+    reading.READ_ROWS_FIRST = 1
     try:
         assert [d.record_id for d in documents.read()] == ordered
         assert {d.record_id for d in documents.read(since="2020-01-01")} == keys
     finally:
-        store.READ_ROWS_FIRST = rows
+        reading.READ_ROWS_FIRST = rows
     assert load(documents, dict.fromkeys(keys, b"0"), dry_run=True) == Counts(
         read=len(keys), updated=len(keys)
     )

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.utils import rawjson
 
 ANY = msgspec.json.Decoder(msgspec.Raw)
+LIST = msgspec.json.Decoder(list)
 
 
 class Body(msgspec.Struct):
@@ -176,3 +177,12 @@ def test_decode_raw__another_value(body: bytes) -> None:
     """JSON of another shape is told apart from what is no JSON."""
     with pytest.raises(msgspec.ValidationError):
         rawjson.decode_raw(BODY, body)
+
+
+def test_decode_blanked__texts_to_show() -> None:
+    """Half of a pair is shown as a blank, whole pairs and escaped escapes as they are; the rest is refused as ever."""
+    body = rb'["a\ud83dc", "\ud83d\udef4", "\\ud83d", "\u0000"]'
+    assert rawjson.decode_blanked(LIST, body) == ["a c", "\U0001f6f4", "\\ud83d", "\0"]
+    for broken in (b"[1,]", b"", b'["\xff"]', b"[" * 5000):
+        with pytest.raises(msgspec.DecodeError):
+            rawjson.decode_blanked(LIST, broken)

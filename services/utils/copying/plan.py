@@ -12,7 +12,7 @@ from services.utils import odk, s3, thumbnails
 from services.utils.containers import Container
 from services.utils.env import S3Settings
 from services.utils.odk.media import find_files
-from services.utils.rawjson import decode_raw
+from services.utils.rawjson import decode_blanked
 from services.utils.records import Document
 from services.utils.spool import Spool
 
@@ -74,7 +74,7 @@ class Plan:
 
     def add(self, document: Document) -> None:
         """Plan to look at a document's files."""
-        record = decode_raw(_RECORD, document.record)[0]
+        record = decode_blanked(_RECORD, document.record)
         system = record.get("__system")
         system = system if isinstance(system, dict) else {}
         instance_id, expected = record.get("__id"), system.get("attachmentsExpected")

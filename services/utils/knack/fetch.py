@@ -21,7 +21,7 @@ from services.utils.env import KnackSettings
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, ServiceError, SourceError
 from services.utils.hostlimiter import HostLimiter
 from services.utils.knack.metadata import KnackApp, open_app, to_knack_date
-from services.utils.rawjson import decode_raw
+from services.utils.rawjson import decode_blanked, decode_raw
 from services.utils.records import Page, Part
 from services.utils.session import (
     OK,
@@ -385,7 +385,8 @@ def find_app(knack: Knack, stored: dict[str, Any] | None, container_id: str) -> 
             "asking Knack for the app's metadata: %s",
             "it is not stored yet" if app is None else "it is older",
         )
-        app = open_app(decode_raw(_METADATA, knack.fetch_metadata())[0])
+        metadata = decode_blanked(_METADATA, knack.fetch_metadata())
+        app = open_app(metadata)
     app.source_object(container_id)
     return app
 

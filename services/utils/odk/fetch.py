@@ -21,7 +21,7 @@ from services.utils.odk import form
 from services.utils.odk.client import Central, feed_path, judge, link_path
 from services.utils.odk.form import FormState
 from services.utils.odk.keys import find_key
-from services.utils.rawjson import decode_raw
+from services.utils.rawjson import decode_blanked, decode_raw
 from services.utils.session import OK, Backoff, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def read_submission(record: bytes, record_key: str = "") -> Submission:
     Raises: SourceError if it is no JSON object.
     """
     try:
-        values = decode_raw(_RECORD, record)[0]
+        values = decode_blanked(_RECORD, record)
     except msgspec.DecodeError as error:
         raise SourceError("ODK Central's feed holds something that is not a submission.") from error
     instance_id, system = values.get("__id"), values.get("__system")
