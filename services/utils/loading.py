@@ -25,38 +25,112 @@ SEEN_AT_LEAST = 0.9
 A_FEW = 10
 # Asking for records one by one is worth it while it costs no more requests than reading all again.
 ASK_AT_LEAST = 20
+# An order that is not steady leaves few records out in a round, seldom the same.
+ROUNDS_MOST = 8
 # More records than these that differ are not looked at again: they are no coincidence.
 LOOK_AGAIN_MOST = 1000
 _STORED = "What the source gave is stored, nothing was removed."
 _DRY = "Nothing was changed."
 
 
+class _Seen:
+    """How many different records came. On disk; one page costs nothing."""
+
+    def __init__(self) -> None:
+        self._first: list[str] = []
+        self._spool: Spool | None = None
+
+    def add(self, record_ids: list[str]) -> None:
+        """Note the records of a page."""
+        if self._spool is None and not self._first:
+            self._first = record_ids
+            return
+        if self._spool is None:
+            self._spool = Spool()
+            for record_id in self._first:
+                self._spool.see(record_id)
+        for record_id in record_ids:
+            self._spool.see(record_id)
+
+    def count(self) -> int:
+        """How many there were."""
+        return self._spool.count_wanted() if self._spool is not None else len(set(self._first))
+
+    def close(self) -> None:
+        """Forget them."""
+        if self._spool is not None:
+            self._spool.close()
+
+
 class _Walk:
-    """One walk over a source, noting what it saw of it on the way."""
+    """One walk over a source, noting what it saw of it on the way.
+
+    Where the order is not steady, a record that comes on two pages is a sign that another one came on none: the
+    walk goes over all pages again until as many different records have come as the source gave in its last round.
+    """
 
     cure = "Run again."
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, *, until_sure: bool = True) -> None:
         self.pages = 0
+        # Different ones, where rounds were needed.
         self.records = 0
+        # How often one came that had come before.
+        self.repeated = 0
         self.total = 0
         # Records of which the source said that they have left it, and did not give after that.
         self.left: set[str] = set()
+        self._source = source
+        self._seen = _Seen() if until_sure and not source.is_steady else None
         self._pages = source.pages()
         self.first: Page = next(self._pages)
 
     def read(self) -> Iterator[list[tuple[str, bytes]]]:
-        """The pages' records, the first page's included."""
+        """The pages' records, the first page's included.
+
+        Raises: SourceError if the source still leaves records out after `ROUNDS_MOST` rounds.
+        """
         progress = Progress("fetching records")
-        for page in itertools.chain([self.first], self._pages):
-            self.pages += 1
-            self.records += len(page.records)
-            self.total = page.total_records
-            progress.add(len(page.records), page.total_records)
-            self.left.difference_update(record_id for record_id, _ in page.records)
-            self.left.update(page.left)
-            yield page.records
-        progress.close()
+        pages: Iterator[Page] = itertools.chain([self.first], self._pages)
+        rows = 0
+        try:
+            for _ in range(ROUNDS_MOST):
+                before = rows
+                for page in pages:
+                    self._note(page)
+                    rows += len(page.records)
+                    progress.add(len(page.records), page.total_records)
+                    yield page.records
+                self.records = rows if self._seen is None else self._seen.count()
+                self.repeated = rows - self.records
+                given = rows - before
+                if self._seen is None or self.records >= given:
+                    return
+                log.info(
+                    "%d records came, but only %d different ones: the order changed between pages; reading all again",
+                    given,
+                    self.records,
+                )
+                pages = self._source.pages()
+        finally:
+            progress.close()
+            if self._seen is not None:
+                self._seen.close()
+        raise SourceError(
+            f"In {ROUNDS_MOST} rounds the source gave {given} records each time, some of them twice, and in all only "
+            f"{self.records} different ones: its order changes between pages. What came is stored, nothing was "
+            "removed. Show the container's auto-increment field in the view, or sort the view by a field whose values "
+            "differ."
+        )
+
+    def _note(self, page: Page) -> None:
+        self.pages += 1
+        self.total = page.total_records
+        record_ids = [record_id for record_id, _ in page.records]
+        if self._seen is not None:
+            self._seen.add(record_ids)
+        self.left.difference_update(record_ids)
+        self.left.update(page.left)
 
 
 @dataclass(frozen=True)
@@ -82,6 +156,7 @@ def load_changes(
     _set_watermark(run, walk.first)
     # What changed is asked for with an overlap: most of it came before.
     run.counts = store.load(_noting(run, walk.read()), on_reject=run.reject, dry_run=dry_run, compare=True)
+    _count_once(run.counts, walk)
     _check_complete(walk, store.container_id, A_FEW, done)
     if walk.left:
         stored, removed = store.count_alive(), len(walk.left)
@@ -120,6 +195,7 @@ def load_all(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dry_
     run.counts = store.load(
         _noting(run, walk.read()), on_reject=run.reject, run_id=run.id, compare=stored > 0
     )
+    _count_once(run.counts, walk)
     # Also where nothing is to be removed: the watermark must not pass what did not come.
     _check_complete(walk, store.container_id, A_FEW, _STORED)
     missing = store.find_missing(run.id).record_ids
@@ -142,7 +218,8 @@ def load_shard(store: Store, source: Source, run: Run, guard: DeleteGuard, *, dr
     Raises: SourceError if the source says that it has far fewer records than are stored.
     """
     stored = store.count_alive()
-    walk = _Walk(source)
+    # What a shard's own pages leave out may stand on another's: the finishing call looks at them together.
+    walk = _Walk(source, until_sure=False)
     total = walk.first.total_records
     where = f"the store's {store.container_id}"
     guard.check(there=stored, wanted=total, removed=stored - total, where=where, error=SourceError)
@@ -293,6 +370,7 @@ def _compare(store: Store, walk: _Walk, differences: Differences) -> Counts:
                 yield records
 
         counts = store.load(seen(), on_reject=_never, dry_run=True, differences=differences)
+        _count_once(counts, walk)
         _check_complete(walk, store.container_id, A_FEW, _DRY)
         counts.read = spool.count_wanted()
         for record_id, _ in spool.unwanted():
@@ -399,6 +477,12 @@ def _noting(run: Run, pages: Iterator[list[tuple[str, bytes]]]) -> Iterator[list
     for records in pages:
         run.note(record_id for record_id, _ in records)
         yield records
+
+
+def _count_once(counts: Counts, walk: _Walk) -> None:
+    """Count records that came more than once as one each: they were unchanged when they came again."""
+    counts.read -= walk.repeated
+    counts.unchanged = max(0, counts.unchanged - walk.repeated)
 
 
 def _set_watermark(run: Run, first: Page) -> None:

@@ -120,6 +120,11 @@ class Source(Protocol):
         """Whether a single record can be asked for, so that its absence means that it is gone."""
         ...
 
+    @property
+    def is_steady(self) -> bool:
+        """Whether records keep their order from page to page, so that none comes twice and another not at all."""
+        ...
+
     def pages(self) -> Iterator[Page]:
         """Walk the container from its first page to its last, one page at least; each call is a new walk."""
         ...

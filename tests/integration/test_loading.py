@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,12 +39,15 @@ class Memory:
     records: dict[str, bytes] = field(default_factory=lambda: dict(RECORDS))
     page_size: int = 10
     can_ask: bool = True
+    is_steady: bool = True
     hidden: set[str] = field(default_factory=set)
     hidden_in_walks: set[int] = field(default_factory=lambda: {1, 2, 3})
     overstate: int = 0
     open_answers: set[str] = field(default_factory=set)
     on_page: Callable[[int, int], None] | None = None
     server_time: dt.datetime | None = CLOCK
+    dice: random.Random | None = None
+    swapped: dict[str, str] = field(default_factory=dict)
     walks: int = 0
     asked: list[str] = field(default_factory=list)
 
@@ -55,7 +59,10 @@ class Memory:
             number += 1
             if self.on_page is not None:
                 self.on_page(walk, number)
-            ids = list(self.records)[start : start + self.page_size]
+            order = list(self.records)
+            if self.dice is not None:
+                self.dice.shuffle(order)
+            ids = [self.swapped.get(one, one) for one in order[start : start + self.page_size]]
             held_back = self.hidden if walk in self.hidden_in_walks else set()
             shown = [(one, self.records[one]) for one in ids if one not in held_back]
             yield Page(shown, len(self.records) + self.overstate, self.server_time)
@@ -274,6 +281,42 @@ def test_load_all__cannot_ask(loaded: House) -> None:
     assert run.counts == Counts(read=38, updated=1, unchanged=38, deleted=1)
     assert loaded.alive() == source.records
     assert (source.walks, source.asked) == (2, [])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_load_all__order_changes_between_pages(loaded: House, seed: int) -> None:
+    """Where one record comes on two pages another comes on none: all is read again until every one has come."""
+    source = Memory(
+        {**without("r003"), "r040": b"40", "r041": b"41"},
+        page_size=20,
+        can_ask=False,
+        is_steady=False,
+        dice=random.Random(seed),
+    )
+    run = loaded.load(source)
+    assert loaded.alive() == source.records
+    assert run.counts == Counts(read=41, inserted=2, unchanged=39, deleted=1)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_load_changes__order_changes_between_pages(house: House, seed: int) -> None:
+    """The same for what changed: the watermark does not pass a record that did not come."""
+    source = Memory(page_size=15, is_steady=False, dice=random.Random(seed))
+    run = house.load(source, date=dt.datetime(2020, 1, 1, tzinfo=dt.UTC))
+    assert house.alive() == source.records
+    assert (run.counts.read, run.counts.inserted, run.counts.unchanged) == (40, 40, 0)
+
+
+@pytest.mark.parametrize("changes", [{}, {"dry_run": True}, {"date": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}])
+def test_load__order_never_shows_all(loaded: House, changes: dict[str, Any]) -> None:
+    """A source that leaves one record out and gives another twice, however often, is not believed."""
+    source = Memory(is_steady=False, swapped={"r003": "r019"})
+    with pytest.raises(
+        SourceError, match="40 records each time, some of them twice, and in all only 39 different"
+    ):
+        loaded.load(source, **changes)
+    assert loaded.dead() == set()
+    assert loaded.last_run()[0] == ("ok" if "dry_run" in changes else "failed")
 
 
 def test_load_all__answers_stay_open(loaded: House) -> None:

@@ -356,6 +356,11 @@ class KnackSource:
         """A view's own criteria may hide a record that its object still has: only objects can be asked."""
         return not self.place.is_view
 
+    @property
+    def is_steady(self) -> bool:
+        """Knack promises no order among equal values: only an auto-increment field has none."""
+        return self.sort_field is not None
+
     def pages(self) -> Iterator[Page]:
         """Walk the container from its first page to its last, or a shard's share of its pages."""
         return self.knack.fetch_pages(

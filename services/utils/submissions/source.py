@@ -54,6 +54,11 @@ class SubmissionSource:
         """Every submission can be asked for."""
         return True
 
+    @property
+    def is_steady(self) -> bool:
+        """Each page names the next by its last submission."""
+        return True
+
     def pages(self) -> Iterator[Page]:
         """Walk the form from its newest submission to its oldest, or what changed of it."""
         self._spool.close()
