@@ -188,10 +188,14 @@ class World:
         """Add a record that is as another one but for its name; its id."""
         object_key, title = OBJECTS[container]
         own = self.city.key(object_key, title)
+        # Knack numbers records itself: two of one number would stand in any order.
+        counted = [
+            field["key"] for field in self.city.fields[object_key] if field["type"] == "auto_increment"
+        ]
         values = {
             key: value
             for key, value in self.knack.record(object_key, like).items()
-            if key.startswith("field_") and not key.startswith((MODIFIED[container], own))
+            if key.startswith("field_") and not key.startswith((MODIFIED[container], own, *counted))
         }
         return self.knack.add_record(object_key, {**values, own: text})
 

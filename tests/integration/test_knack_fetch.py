@@ -87,6 +87,7 @@ def test_pages__every_record_once_byte_for_byte(sim: KnackSimulator, container: 
     assert dict(got) == sim.record_bytes(container)
     assert len(got) == len(dict(got)) > 40
     assert source.can_ask == (container == WORK_ORDERS)
+    assert source.is_steady and not open_source(sim, "object_1").is_steady
     assert {status for *_, status in pages_asked(sim)} == {200}
 
 
