@@ -4,7 +4,7 @@ The data's way: source -> store -> destination
 knack           a source, and a destination for copies
 odk             a source
 sources.py      joins configuration to a source
-loading.py      from a source into the store; replaces.py: full loads that several processes share
+loading         from a source into the store; replaces.py: full loads that several processes share
 submissions     from an ODK form into the store
 store           documents in the store; documents.py: their records, decoded
 postgrest.py    the store's HTTP verbs
@@ -24,7 +24,7 @@ cli             flags, exit codes, the summary line; completion.py: what Tab off
 containers.py   one container's settings; config_files.py: their files
 env.py          variables
 schedules.py    when runs are due; due.py: whether the ledger says so
-runs.py         a run's row in the ledger; ledger.py: what the ledger tells
+runs.py         a run's row in the ledger; processes.py: whose it is; ledger.py: what the ledger tells
 guard.py        the brake on removals
 drift.py        columns that get no more values
 steps.py        scripts run one after another

@@ -7,13 +7,11 @@ import dataclasses
 import datetime as dt
 import logging
 import os
-import platform
 import signal
 import threading
 import time
 import uuid
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -22,6 +20,7 @@ from services.utils.cli import Args, Summary
 from services.utils.due import find_due, tell_due
 from services.utils.errors import ServiceError, Stopped, StoreError
 from services.utils.postgrest import PostgREST
+from services.utils.processes import is_gone, name_host, name_process
 from services.utils.progress import track
 from services.utils.records import Counts, Document, Part, Reject
 from services.utils.session import Backoff, ask_before_writes, pause
@@ -196,8 +195,8 @@ class Run:
                     **asked,
                     "since_last": self._args.since_last,
                     "since": self.since_text,
-                    "host": _host(),
-                    "process": _process(os.getpid()),
+                    "host": name_host(),
+                    "process": name_process(os.getpid()),
                     "dead": dead,
                     "run_id": self._asked_id,
                     **_name_part(self.part),
@@ -212,9 +211,9 @@ class Run:
                 self.watermark = answer.watermark.isoformat() if answer.watermark else None
                 self._take_start(answer.start)
                 return
-            if busy["host"] == _host() and _is_gone(busy["process"]):
+            if busy["host"] == name_host() and is_gone(busy["process"]):
                 dead = busy["run_id"]
-                wait_s = 0.0 if busy["process"] == _process(os.getpid()) else _find_settle_s(busy)
+                wait_s = 0.0 if busy["process"] == name_process(os.getpid()) else _find_settle_s(busy)
                 log.info("run %s died on this machine; taking its place in %.0f s", dead, wait_s)
                 pause(wait_s)
                 continue
@@ -452,42 +451,3 @@ def _storable(content: Any) -> Any:
         return None
     # The escape that PostgreSQL refuses is harmless one level down, as text.
     return text.decode() if b"\\u0000" in text else content
-
-
-def _host() -> str:
-    """This machine, and on Linux its boot and the process namespace: names alone may be shared."""
-    try:
-        space = os.readlink("/proc/self/ns/pid")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
-    except OSError:
-        space = boot = ""
-    return f"{platform.node()} {boot} {space}".strip()
-
-
-def _process(number: int) -> str:
-    """A process' number and, on Linux, when it began: numbers come round."""
-    return " ".join([str(number), *_read_stat(number)[19:20]])
-
-
-def _read_stat(number: int) -> list[str]:
-    """What Linux says of a process, its state first; empty where it says nothing."""
-    try:
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _is_gone(process: str) -> bool:
-    """Whether a process of this machine has ended."""
-    number = int(process.split()[0])
-    if number == os.getpid():
-        # Its number is ours now; or it is ourselves, and the answer to our first try was lost.
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    # A zombie has ended; only its parent has not asked how.
-    return _read_stat(number)[:1] == ["Z"] or _process(number) != process

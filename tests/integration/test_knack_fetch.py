@@ -87,8 +87,8 @@ def test_pages__every_record_once_byte_for_byte(sim: KnackSimulator, container: 
     assert dict(got) == sim.record_bytes(container)
     assert len(got) == len(dict(got)) > 40
     assert source.can_ask == (container == WORK_ORDERS)
-    assert source.is_steady and not open_source(sim, "object_1").is_steady
     assert {status for *_, status in pages_asked(sim)} == {200}
+    assert source.is_steady and not open_source(sim, "object_1").is_steady
 
 
 def test_pages__how_they_are_asked_for(sim: KnackSimulator) -> None:
@@ -544,14 +544,14 @@ def test_find_app__stored_or_asked(sim: KnackSimulator, city: City) -> None:
 def test_find_place__scene(sim: KnackSimulator, city: City) -> None:
     """A view's scene comes from the configuration, else from the metadata; without either it is an error."""
     app = knack.open_app(city.metadata)
-    assert fetch.find_place(SIGNALS_VIEW, "", app).path == f"/v1/pages/scene_50/views/{SIGNALS_VIEW}/records"
+    assert knack.find_place(SIGNALS_VIEW, "", app).path == f"/v1/pages/scene_50/views/{SIGNALS_VIEW}/records"
     assert (
-        fetch.find_place(SIGNALS_VIEW, "scene_7", app).path
+        knack.find_place(SIGNALS_VIEW, "scene_7", app).path
         == f"/v1/pages/scene_7/views/{SIGNALS_VIEW}/records"
     )
-    assert fetch.find_place(WORK_ORDERS, "", None).path == "/v1/objects/object_31/records"
+    assert knack.find_place(WORK_ORDERS, "", None).path == "/v1/objects/object_31/records"
     with pytest.raises(ConfigError, match="its scene is not known.*Set scene_id"):
-        fetch.find_place(SIGNALS_VIEW, "", None)
+        knack.find_place(SIGNALS_VIEW, "", None)
 
 
 def test_sort__without_a_number(sim: KnackSimulator) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from dev import stack as stacks
 from dev.simulators.postgrest import PostgrestWire
-from services.utils import runs, session
+from services.utils import processes, runs, session
 from services.utils.cli import Args
 from services.utils.env import StoreSettings
 from services.utils.errors import ConfigError, PublishError, SourceError, Stopped, StoreError
@@ -374,14 +374,14 @@ def test_open__silent_run_is_taken_over(postgrest: PostgREST, clean_store: stack
 def test_open__process_that_died_here(postgrest: PostgREST, clean_store: stacks.Stack) -> None:
     """A run whose process died on this machine is replaced at once, though its heart beat a moment ago."""
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    process = runs._process(child.pid)
-    row = {"host": runs._host(), "process": process}
-    assert runs._is_gone(process) is False
+    process = processes.name_process(child.pid)
+    row = {"host": processes.name_host(), "process": process}
+    assert processes.is_gone(process) is False
     child.kill()
     # Before its parent has asked how it ended, and after.
-    assert _becomes(lambda: runs._is_gone(process))
+    assert _becomes(lambda: processes.is_gone(process))
     child.wait()
-    assert runs._is_gone(process) is True
+    assert processes.is_gone(process) is True
     put_run(clean_store, **row)
     assert run_through(postgrest).status == "ok"
     assert [row["status"] for row in ledger(clean_store)] == ["failed", "ok"]
@@ -401,7 +401,7 @@ def test_open__process_that_lives_here(
     monkeypatch.setattr(runs, "WAIT_FOR_OTHER_S", 0.1)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         for row in (
-            {"host": runs._host(), "process": runs._process(child.pid)},
+            {"host": processes.name_host(), "process": processes.name_process(child.pid)},
             {"host": "elsewhere", "process": "999999 1"},
         ):
             clean_store.execute("delete from api.runs")
@@ -415,7 +415,7 @@ def test_open__number_used_again(postgrest: PostgREST, clean_store: stacks.Stack
     """Numbers of processes come round: one that began at another time is another one, also where it is ours now."""
     for number in (os.getpid(), os.getppid()):
         clean_store.execute("delete from api.runs")
-        put_run(clean_store, host=runs._host(), process=f"{number} 12345")
+        put_run(clean_store, host=processes.name_host(), process=f"{number} 12345")
         assert run_through(postgrest).status == "ok"
 
 

@@ -1,6 +1,7 @@
 """Knack: a source, and a destination for records of another Knack app.
 
 fetch.py    records, in pages
+source.py   a container: where its records are, which of them changed
 metadata.py what an app says of itself: containers, fields, time zone
 rows.py     documents as rows
 values.py   one value, by its field's type
@@ -12,7 +13,7 @@ write.py    records found, created and changed
 """
 
 from services.utils.knack.copy import copy_records, open_copy
-from services.utils.knack.fetch import Knack, KnackSource, connect, find_app, find_place, open_source
+from services.utils.knack.fetch import Knack, connect
 from services.utils.knack.metadata import (
     FieldDef,
     KnackApp,
@@ -31,6 +32,7 @@ from services.utils.knack.rows import (
     list_fields,
     name_places,
 )
+from services.utils.knack.source import KnackSource, find_app, find_place, open_source
 
 __all__ = [
     "FieldDef",
