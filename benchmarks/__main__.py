@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     failed = []
     for name in args.names or QUESTIONS:
         question = importlib.import_module(f"benchmarks.{name}.question")
-        print(f"== {name}: {question.__doc__.splitlines()[0]}")
+        print(f"== {name}: {(question.__doc__ or '').splitlines()[0]}")
         print(f"{os.cpu_count()} cores, load before: {os.getloadavg()[0]:.1f}\n", flush=True)
         if not question.run(args.records, args.repeats):
             failed.append(name)

@@ -55,7 +55,7 @@ def run(records: int, repeats: int) -> bool:
         "knackpy, from bytes": lambda: format_knackpy(documents),
     }
     turns = [{way: time_way(shape) for way, shape in ways.items()} for _ in range(repeats)]
-    rows = []
+    rows: list[list[Any]] = []
     for way in ways:
         other = "knackpy, from bytes" if "bytes" in way else "knackpy"
         seconds = statistics.median(turn[way] for turn in turns)

@@ -109,7 +109,12 @@ def fetch_pages(records: int) -> Iterator[requests.Response]:
     knack.headers["X-Knack-REST-API-Key"] = os.environ["KNACK_API_KEY"]
     address = f"{os.environ['KNACK_API_URL']}/v1/objects/{WIDE}/records"
     for number in range(1, -(-records // 1000) + 1):
-        asked = {"rows_per_page": 1000, "page": number, "sort_field": NUMBER, "sort_order": "asc"}
+        asked: dict[str, str | int] = {
+            "rows_per_page": 1000,
+            "page": number,
+            "sort_field": NUMBER,
+            "sort_order": "asc",
+        }
         response = knack.get(address, params=asked, timeout=300, stream=True)
         response.raise_for_status()
         yield response

@@ -47,7 +47,12 @@ def read_pages(store: requests.Session, address: str) -> Iterator[list[dict[str,
     """Documents, a page after the other, by offset."""
     offset = 0
     while True:
-        asked = {"container_id": f"eq.{WIDE}", "order": "record_id", "limit": ROWS, "offset": offset}
+        asked: dict[str, str | int] = {
+            "container_id": f"eq.{WIDE}",
+            "order": "record_id",
+            "limit": ROWS,
+            "offset": offset,
+        }
         page = store.get(f"{address}/knack", params=asked).json()
         yield page
         if len(page) < ROWS:

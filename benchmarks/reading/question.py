@@ -7,6 +7,7 @@ the first page and the last. Medians of five times `repeats`, in turn.
 from __future__ import annotations
 
 import statistics
+from functools import partial
 
 from benchmarks import ground
 from benchmarks.table import print_table
@@ -40,7 +41,7 @@ def measure(store: Store, records: int, repeats: int, offsets: bool = True) -> d
     """{kind and place of the page: milliseconds}."""
     ways = {name: ask for name, ask in make_ways(records).items() if offsets or "offset" not in name}
     turns = [
-        {name: ground.take_median(1, lambda asked=ask: read(store, asked)) for name, ask in ways.items()}
+        {name: ground.take_median(1, partial(read, store, ask)) for name, ask in ways.items()}
         for _ in range(5 * repeats)
     ]
     return {name: statistics.median(turn[name] for turn in turns) for name in ways}
@@ -71,7 +72,7 @@ def read(store: Store, asked: list[tuple[str, str]]) -> None:
     body = store.postgrest.select(
         "knack",
         [
-            *store._filters(),
+            *store.filters(),
             ("select", "record_id,record,updated_at,deleted_at"),
             ("limit", str(PAGE)),
             *asked,

@@ -213,7 +213,7 @@ def find_app(
     if container_id and container_id not in config[system][app]:
         raise ConfigError(
             f"The app {app!r} has no container {container_id!r} in config/{system}.py"
-            f"{_name_nearest(container_id, config[system][app])}. Nothing was sent."
+            f"{name_nearest(container_id, config[system][app])}. Nothing was sent."
         )
     return system
 
@@ -232,7 +232,7 @@ def find_system(config: Mapping[str, Mapping[str, Any]], app: str, sources: tupl
                 )
             return system
     apps = [name for system in SYSTEMS for name in config[system]]
-    raise ConfigError(f"No app {app!r} is configured{_name_nearest(app, apps)}. Nothing was sent.")
+    raise ConfigError(f"No app {app!r} is configured{name_nearest(app, apps)}. Nothing was sent.")
 
 
 def _check_settings(
@@ -250,7 +250,7 @@ def _check_settings(
             if key not in KNOWN_KEYS or (inner and key == "dev"):
                 raise ConfigError(
                     f"{where} has an unknown setting {key!r} in config/{system}.py"
-                    f"{_name_nearest(str(key), KNOWN_KEYS)}. Nothing was sent."
+                    f"{name_nearest(str(key), KNOWN_KEYS)}. Nothing was sent."
                 )
             if value is not None or key == "layer_id":
                 settings[key] = _check_value(key, value, where, system, complain)
@@ -361,7 +361,7 @@ def _find_siblings(
     return tuple(siblings)
 
 
-def _name_nearest(name: str, known: Any) -> str:
+def name_nearest(name: str, known: Any) -> str:
     """Words that name what was probably meant, or what there is."""
     names = sorted(str(one) for one in known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)

@@ -8,6 +8,7 @@ import re
 from datetime import datetime
 
 import msgspec
+import pytest
 
 from services.utils import env, ledger
 from services.utils.postgrest import PostgREST
@@ -118,6 +119,32 @@ def test_status__says_since_when(way: Way) -> None:
         == f"python services/records_to_postgrest.py -a {APP} -c {WORK_ORDERS} -e prod --since-last"
     )
     assert (old["tone"], old["latest"]["state"]) == ("idle", "failed")
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ("-a", "trafic-operations"),
+            f"app 'trafic-operations' is neither configured nor in the ledger; nearest: {APP}",
+        ),
+        (
+            ("-a", APP, "-c", "view_20"),
+            "container 'view_20' is neither configured nor in the ledger; nearest: view_200",
+        ),
+        (("-c", "nothing"), "container 'nothing' is neither configured nor in the ledger; there is: "),
+    ],
+)
+def test_status__nobody_knows_it(way: Way, flags: tuple[str, ...], said: str) -> None:
+    """A name that is wrong is no empty table that passes for a quiet night."""
+    done = show(way, *flags)
+    assert (done.code, said in done.stderr) == (2, True), done.stderr
+    way.stack.execute(
+        "insert into api.runs (script, app, container, env, destination, status)"
+        " values ('records_to_socrata', 'trafic-operations', 'nothing', 'prod', 'socrata:old.example.org/a', 'ok')"
+    )
+    if "view_20" not in flags:
+        assert show(way, *flags).code == 0
 
 
 def test_status__names_the_app_copied_to(way: Way) -> None:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from services.utils import ledger
-from services.utils.containers import SYSTEMS, Container, find_container
+from services.utils.containers import SYSTEMS, Container, find_container, name_nearest
 from services.utils.errors import ConfigError
 from services.utils.ledger import Standing
 from services.utils.postgrest import PostgREST
@@ -64,7 +64,8 @@ def gather(
         config: None where it could not be read; note: why, in a line.
         all_rejects: every record that is refused, not the first few of each destination.
         draw: previews of places too, which cost reading some documents of each container.
-    Raises: StoreError if the store does not answer or the role may not read it.
+    Raises: StoreError if the store does not answer or the role may not read it; ConfigError if an app or container
+        is named that is neither configured nor in the ledger.
     """
     narrowed = {"app": wanted.app, "container": wanted.container, "env": wanted.env}
     standings = ledger.read_standings(postgrest, **narrowed)
@@ -78,6 +79,8 @@ def gather(
         by_key.setdefault(key, []).append(standing)
     for key in _list_configured(config or {}, wanted):
         by_key.setdefault(key, [])
+    if not by_key and (wanted.app or wanted.container):
+        raise ConfigError(_tell_unknown(config or {}, wanted))
     app_schedules = _find_app_schedules(config or {})
     settings = {key: _find_settings(config, key) for key in by_key} if config is not None else {}
     reports = {
@@ -101,6 +104,16 @@ def gather(
 
         maps.draw_all(postgrest, configured)
     return Report(now, note, found)
+
+
+def _tell_unknown(config: Config, wanted: Wanted) -> str:
+    apps = {app: names for system in SYSTEMS for app, names in config.get(system, {}).items()}
+    if wanted.app and wanted.app not in apps:
+        what, near = f"app {wanted.app!r}", name_nearest(wanted.app, apps)
+    else:
+        known = apps[wanted.app] if wanted.app else {name for names in apps.values() for name in names}
+        what, near = f"container {wanted.container!r}", name_nearest(wanted.container, known)
+    return f"The {what} is neither configured nor in the ledger{near}. Nothing was shown."
 
 
 def _list_configured(config: Config, wanted: Wanted) -> Iterable[_Key]:
