@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from dev import stack as stacks
 from dev.simulators.base import Answer, Request, Simulator
 from dev.simulators.postgrest import PostgrestWire
-from services.utils import session, store
+from services.utils import session, store, window
 from services.utils.env import StoreSettings
 from services.utils.errors import ConfigError, OutcomeUnknown, RequestRefused, StoreError
 from services.utils.postgrest import PostgREST, mint_token
@@ -162,8 +162,20 @@ def test_load__splits_bodies(clean_store: stacks.Stack, wire: PostgrestWire) -> 
     assert sorted(sizes)[-2] < 1_100_000
 
 
-def test_load__two_bodies_in_flight(clean_store: stacks.Stack, wire: PostgrestWire) -> None:
-    """Two pages are under way at a time, not one and not all."""
+@pytest.mark.parametrize(
+    ("start", "most_bytes", "expected"), [(2, 24_000_000, 2), (4, 24_000_000, 4), (4, 500, 2)]
+)
+def test_load__pages_under_way(
+    clean_store: stacks.Stack,
+    wire: PostgrestWire,
+    monkeypatch: pytest.MonkeyPatch,
+    start: int,
+    most_bytes: int,
+    expected: int,
+) -> None:
+    """Two pages are under way at a time, not one and not all; more where the window says so, unless they are large."""
+    monkeypatch.setattr(window, "START", start)
+    monkeypatch.setattr(store.container, "BYTES_UNDER_WAY", most_bytes)
     under_way: list[int] = []
     gate, most = threading.Lock(), []
 
@@ -172,13 +184,14 @@ def test_load__two_bodies_in_flight(clean_store: stacks.Stack, wire: PostgrestWi
             with gate:
                 under_way.append(1)
                 most.append(len(under_way))
-            time.sleep(0.05)
+            time.sleep(0.1)
             with gate:
                 under_way.pop()
 
     wire.on_request = watch
-    load(open_store(clean_store, wire.url), PLAIN, size=4)
-    assert max(most) == 2
+    records = dict.fromkeys(PLAIN, b'{"a":"%s"}' % (b"x" * 100))
+    load(open_store(clean_store, wire.url), records, size=3)
+    assert max(most) == expected
 
 
 def test_load__tells_progress(clean_store: stacks.Stack) -> None:

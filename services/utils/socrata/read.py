@@ -14,7 +14,8 @@ from services.utils.socrata.client import read_json
 from services.utils.socrata.dataset import Dataset
 from services.utils.socrata.values import NUMBER_TYPES, format_key
 
-PAGE_ROWS = 50_000
+# One page of keys is in memory at a time, and takes some 3 MB.
+PAGE_ROWS = 10_000
 # Whole rows come in pages of a few MB, the first of which tells how many rows that is.
 WHOLE_ROWS_FIRST, WHOLE_BYTES = 500, 4_000_000
 # A question stands in the address, and servers take some 8 KB of that.
@@ -87,6 +88,7 @@ def fetch_keys(dataset: Dataset, page_rows: int = PAGE_ROWS) -> Iterator[str]:
             if value is not None:
                 yield format_key(value, kind)
         offset += len(page)
+        del page, row
 
 
 def fetch_rows(dataset: Dataset, columns: Iterable[str]) -> Iterator[dict[str, Any]]:
@@ -106,6 +108,7 @@ def fetch_rows(dataset: Dataset, columns: Iterable[str]) -> Iterator[dict[str, A
         offset += len(page)
         rows = min(PAGE_ROWS, max(1, WHOLE_BYTES // max(1, size // len(page))))
         yield from page
+        del page
 
 
 def fetch_rows_of(dataset: Dataset, keys: Iterable[str], columns: Iterable[str]) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,10 @@ from services.utils.records import Counts, OnReject
 from services.utils.store.bodies import PageLoader
 from services.utils.store.metadata import decode_metadata, load_metadata, select_metadata
 from services.utils.store.reading import Reader
-from services.utils.window import MOST, Window
+from services.utils.window import MOST, START, Window
+
+# Pages under way are in memory: more of them than at the start only where they are small.
+BYTES_UNDER_WAY = 24_000_000
 
 
 @dataclass(frozen=True)
@@ -89,12 +92,13 @@ class Store(Reader):
                 if dry_run:
                     finish([_done(self.compare(records, differences))])
                     continue
+                size = sum(map(len, records.values()))
                 waited = len(under_way) >= window.size
-                while len(under_way) >= window.size:
+                while len(under_way) >= min(window.size, _allow(sum(sizes.values()) + size)):
                     done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
                     finish(done, waited)
                 future = pool.submit(loader.load, records, number, compare=compare)
-                sizes[future] = sum(map(len, records.values()))
+                sizes[future] = size
                 under_way.add(future)
             done, under_way = wait(under_way)
             finish(done)
@@ -188,6 +192,11 @@ class Store(Reader):
         """Keep the metadata of the Knack app or of the ODK form; see the function `load_metadata`."""
         form = self.container_id if self.system == "odk" else None
         return load_metadata(self.postgrest, self.app_id, metadata, form_id=form, dry_run=dry_run)
+
+
+def _allow(size: int) -> int:
+    """How many pages may be under way that take so many bytes of memory together."""
+    return MOST if size <= BYTES_UNDER_WAY else START
 
 
 def _done(counts: Counts) -> Future[Counts]:
