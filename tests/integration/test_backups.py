@@ -61,7 +61,7 @@ def bucket() -> Iterator[s3.Bucket]:
             simulator.access_key, simulator.secret_key, simulator.bucket, simulator.region, simulator.url
         )
         opened = s3.connect(settings)
-        opened._backoff = QUICK
+        opened._call._backoff = QUICK
         opened.simulator = simulator  # type: ignore[attr-defined]
         yield opened
 

@@ -38,7 +38,7 @@ def read_settings(s3: S3Simulator) -> S3Settings:
 def open_bucket(s3: S3Simulator, backoff: Backoff = QUICK) -> Bucket:
     """A bucket that does not wait long."""
     bucket = connect(read_settings(s3))
-    bucket._backoff = backoff
+    bucket._call._backoff = backoff
     return bucket
 
 
