@@ -54,6 +54,6 @@ def tell_due(when: str, *, whole: bool) -> None:
     log.info(
         "%s was due at %s (%s)",
         "a full run" if whole else "this",
-        (find_due(when) + SKEW).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        find_last(when, dt.datetime.now(dt.UTC)).strftime("%Y-%m-%dT%H:%M:%SZ"),
         when,
     )

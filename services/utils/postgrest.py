@@ -108,22 +108,7 @@ class PostgREST:
         self, table: str, params: list[tuple[str, str]], decoder: msgspec.json.Decoder[T], what: str = ""
     ) -> tuple[T, Callable[[msgspec.Raw], bytes], int]:
         """As `select`, for pages of many MB, which are read once: what `decode_raw` gives, and the body's length."""
-        found: list[tuple[T, Callable[[msgspec.Raw], bytes]]] = []
-
-        def judge(response: requests.Response) -> Judgement:
-            judgement = self._judge_write(response)
-            if judgement is OK:
-                try:
-                    found.append(rawjson.decode_raw(decoder, response.content))
-                except msgspec.DecodeError:
-                    return _NO_JSON
-            return judgement
-
-        response = self.http.request(
-            "GET", f"/{table}", params=params, repeatable=True, judge=judge, what=what
-        )
-        value, cut = found[0]
-        return value, cut, len(response.content)
+        return self._request_as("GET", f"/{table}", decoder, params=params, what=what)
 
     def upsert(
         self,
@@ -188,32 +173,12 @@ class PostgREST:
 
         reads: it changes nothing; asked with GET, which lets nothing be changed.
         """
-        found: list[T] = []
-
-        def judge(response: requests.Response) -> Judgement:
-            judgement = self._judge_write(response)
-            if judgement is OK:
-                try:
-                    found.append(rawjson.decode_raw(decoder, response.content)[0])
-                except msgspec.DecodeError:
-                    return _NO_JSON
-            return judgement
-
         path = f"/rpc/{function}"
         if reads:
             params = [(name, _name_value(value)) for name, value in arguments.items() if value is not None]
-            self.http.request("GET", path, params=params, repeatable=True, judge=judge, what=what)
-        else:
-            self.http.request(
-                "POST",
-                path,
-                data=msgspec.json.encode(arguments),
-                headers={"Content-Type": "application/json"},
-                repeatable=True,
-                judge=judge,
-                what=what,
-            )
-        return found[-1]
+            return self._request_as("GET", path, decoder, params=params, what=what)[0]
+        body, headers = msgspec.json.encode(arguments), {"Content-Type": "application/json"}
+        return self._request_as("POST", path, decoder, data=body, headers=headers, what=what)[0]
 
     def send(self, function: str, body: bytes, what: str = "", backoff: Backoff | None = None) -> Any:
         """Hand a body, as it is, to a database function that may be repeated; its answer, decoded."""
@@ -231,6 +196,25 @@ class PostgREST:
             return msgspec.json.decode(response.content)
         except msgspec.DecodeError:
             return None
+
+    def _request_as(
+        self, method: str, path: str, decoder: msgspec.json.Decoder[T], **request: Any
+    ) -> tuple[T, Callable[[msgspec.Raw], bytes], int]:
+        """What `decode_raw` gives of an answer, which is read once, and its length; no JSON is no answer."""
+        found: list[tuple[T, Callable[[msgspec.Raw], bytes]]] = []
+
+        def judge(response: requests.Response) -> Judgement:
+            judgement = self._judge_write(response)
+            if judgement is OK:
+                try:
+                    found.append(rawjson.decode_raw(decoder, response.content))
+                except msgspec.DecodeError:
+                    return _NO_JSON
+            return judgement
+
+        response = self.http.request(method, path, repeatable=True, judge=judge, **request)
+        value, cut = found[0]
+        return value, cut, len(response.content)
 
     def _headers(self) -> Mapping[str, str]:
         if not self._settings.jwt and time.time() > self._token_ends_or_mint() - _RENEW_LEFT_S:

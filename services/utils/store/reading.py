@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
@@ -18,7 +18,7 @@ READ_ROWS_FIRST, READ_ROWS_MOST = 200, 5000
 
 class _StoredRow(msgspec.Struct):
     record_id: str
-    record: msgspec.Raw
+    record: msgspec.Raw = msgspec.Raw()
     updated_at: str = ""
     deleted_at: str | None = None
 
@@ -129,21 +129,8 @@ class Reader:
 
     def read_documents(self, record_ids: list[str]) -> Iterator[Document]:
         """Some documents, tombstones too; those that the store does not have are left out."""
-        for start in range(0, len(record_ids), 50):
-            part = record_ids[start : start + 50]
-            while part:
-                params = [
-                    *self.filters(),
-                    ("select", "record_id,record,updated_at,deleted_at"),
-                    ("record_id", f"in.({','.join(map(quote, part))})"),
-                ]
-                body = self.postgrest.select(self.system, params, what=f"documents of {self.container_id}")
-                page, cut = decode_raw(self._rows, body)
-                for row in page:
-                    yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
-                # PostgREST may be set to give fewer rows than were asked for.
-                seen = {row.record_id for row in page}
-                part = [record_id for record_id in part if record_id not in seen] if page else []
+        for row, cut in self._read_some(record_ids, "record_id,record,updated_at,deleted_at", 50):
+            yield Document(row.record_id, cut(row.record), row.updated_at, row.deleted_at is not None)
 
     def read_alive_ids(self, record_ids: list[str]) -> set[str]:
         """Which of these records are in the container now."""
@@ -190,20 +177,25 @@ class Reader:
 
     def _read_deleted(self, record_ids: list[str]) -> dict[str, bool]:
         """{record id: whether it is a tombstone} of those that the store has."""
-        known: dict[str, bool] = {}
-        for start in range(0, len(record_ids), 100):
-            part = record_ids[start : start + 100]
+        rows = self._read_some(record_ids, "record_id,deleted_at", 100)
+        return {row.record_id: row.deleted_at is not None for row, _ in rows}
+
+    def _read_some(
+        self, record_ids: list[str], columns: str, at_a_time: int
+    ) -> Iterator[tuple[_StoredRow, Callable[[msgspec.Raw], bytes]]]:
+        """Rows of these records, each with what cuts its record out of the answer."""
+        for start in range(0, len(record_ids), at_a_time):
+            part = record_ids[start : start + at_a_time]
             while part:
-                params = [
-                    *self.filters(),
-                    ("select", "record_id,deleted_at"),
-                    ("record_id", f"in.({','.join(map(quote, part))})"),
-                ]
-                page = msgspec.json.decode(self.postgrest.select(self.system, params, what="ids"))
-                known.update((row["record_id"], row["deleted_at"] is not None) for row in page)
+                ids = f"in.({','.join(map(quote, part))})"
+                params = [*self.filters(), ("select", columns), ("record_id", ids)]
+                body = self.postgrest.select(self.system, params, what=f"documents of {self.container_id}")
+                page, cut = decode_raw(self._rows, body)
+                for row in page:
+                    yield row, cut
                 # PostgREST may be set to give fewer rows than were asked for.
-                part = [record_id for record_id in part if record_id not in known] if page else []
-        return known
+                seen = {row.record_id for row in page}
+                part = [record_id for record_id in part if record_id not in seen] if page else []
 
     def find_same(self, records: dict[str, bytes]) -> frozenset[str]:
         """Ids of the records, {id: bytes}, that are stored, alive, with just these bytes."""
