@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from dev import stack as stacks
-from dev.simulators.base import Request
+from dev.simulators.base import Answer, Request
 from tests.conftest import empty_tables
 from tests.forks import Child, Done, Waits
 from tests.world import SIGNALS, WORK_ORDERS, Kept, World, open_world
@@ -148,19 +148,27 @@ def test_shards__leave_what_one_load_leaves(world: World) -> None:
     assert world.insist(*LOAD).summary["unchanged"] == len(world.source(WORK_ORDERS))
 
 
-def test_shards__only_the_finishing_call_moves_the_watermark(world: World) -> None:
+def test_shards__only_the_finishing_call_moves_the_watermark(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The watermark is the time at which the first shard began to read, and stands when all is done."""
+    answer, minute = world.knack.answer, 0
+
+    def tell_time(request: Request) -> Answer:
+        answered = answer(request)
+        answered.headers["Date"] = f"Sun, 01 Mar 2026 08:{minute:02}:00 GMT"
+        return answered
+
+    monkeypatch.setattr(world.knack, "answer", tell_time)
     first = run_shard(world, 1)
-    began = world.ledger()[-1]["started_at"]
-    # Into the next second: Knack's clock tells whole ones.
-    time.sleep(1.05 - time.time() % 1)
-    run_shard(world, 2)
-    run_shard(world, 3)
+    for minute in (1, 2):
+        run_shard(world, minute + 1)
     assert first.summary["watermark"] is None and find_watermarks(world) == []
+    minute = 3
     ended = finish(world).summary["watermark"]
     assert len(find_watermarks(world)) == 1
-    assert began[:18] <= ended[:19] < world.ledger()[-3]["started_at"][:19]
-    assert world.insist(*LOAD, "--since-last").summary["since"][:19] == ended[:19]
+    assert ended == "2026-03-01T08:00:00+00:00"
+    assert world.insist(*LOAD, "--since-last").summary["since"] == ended
 
 
 def test_shards__more_of_them_than_pages(world: World) -> None:
