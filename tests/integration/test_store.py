@@ -603,6 +603,15 @@ def test_metadata__given_once(clean_store: stacks.Stack) -> None:
     assert opened.read_metadata() == {"application": {}}
 
 
+def test_read_documents__long_keys(clean_store: stacks.Stack) -> None:
+    """Keys of letters that take many signs in an address are asked for in parts that PostgREST takes."""
+    keys = [f"{'ش' * 200}{number:03}" for number in range(120)]
+    documents = open_store(clean_store)
+    load(documents, dict.fromkeys(keys, b"1"))
+    assert documents.read_alive_ids(keys) == set(keys)
+    assert sorted(document.record_id for document in documents.read_documents(keys[:60])) == keys[:60]
+
+
 # -- tokens
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from urllib.parse import quote as percent_encode
 
 import msgspec
 
@@ -14,6 +15,8 @@ from services.utils.records import Counts, Document
 
 READ_BYTES = 4_000_000
 READ_ROWS_FIRST, READ_ROWS_MOST = 200, 5000
+# PostgREST hangs up on an address of some tens of KB.
+ADDRESS_SIGNS = 8_000
 
 
 class _StoredRow(msgspec.Struct):
@@ -184,8 +187,7 @@ class Reader:
         self, record_ids: list[str], columns: str, at_a_time: int
     ) -> Iterator[tuple[_StoredRow, Callable[[msgspec.Raw], bytes]]]:
         """Rows of these records, each with what cuts its record out of the answer."""
-        for start in range(0, len(record_ids), at_a_time):
-            part = record_ids[start : start + at_a_time]
+        for part in _cut_ids(record_ids, at_a_time):
             while part:
                 ids = f"in.({','.join(map(quote, part))})"
                 params = [*self.filters(), ("select", columns), ("record_id", ids)]
@@ -212,6 +214,21 @@ def quote(value: str) -> str:
     """A value as PostgREST takes it inside in.(...), or=(...): double quotes, with \\ and " escaped."""
     escaped = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _cut_ids(record_ids: list[str], most: int) -> Iterator[list[str]]:
+    """Parts of so many ids at most that fit into an address, where a letter may take nine signs."""
+    part: list[str] = []
+    signs = 0
+    for record_id in record_ids:
+        length = len(percent_encode(record_id))
+        if part and (len(part) >= most or signs + length > ADDRESS_SIGNS):
+            yield part
+            part, signs = [], 0
+        part.append(record_id)
+        signs += length
+    if part:
+        yield part
 
 
 def _drop_alive(dead: list[Document], others: list[Reader]) -> Iterator[Document]:
